@@ -1,0 +1,149 @@
+"""ChannelAdapter: the contract between the core and one account on one IM platform."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kfbot.errors import MessageRejected, WebhookRejected
+from kfbot.messages import (
+    Attachment,
+    ConversationId,
+    DeliveryReceipt,
+    InboundEvent,
+    OutboundMessage,
+)
+
+
+class AdapterSettings(BaseModel):
+    """What every `[channels.<name>]` section may hold; a platform adds its own fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: Name of the module in `adapters/`.
+    platform: str
+    #: Platform user ids, as strings, who may give admin commands.
+    admins: tuple[str, ...] = ()
+    #: Knowledge bases that this channel may use; empty: all of them.
+    knowledge: tuple[str, ...] = Field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What the platform can show; the core shapes its messages after it."""
+
+    #: Longest text of one message, in characters; longer ones are split by the core.
+    text_length: int = 4000
+    buttons: bool = False
+    edit: bool = False
+    #: Shortest time between two edits of one message.
+    edit_interval_seconds: float = 1.0
+    files: bool = False
+    typing: bool = False
+    threads: bool = False
+    #: The platform drops a message whose id it has seen.
+    idempotency_key: bool = False
+    #: Messages a second over the whole account; None: no limit known.
+    rate_per_second: float | None = None
+    #: The other side fetches its replies (from the transcript, or in the response to its own
+    #: request); a turn's messages are not pushed through `send`.
+    pulls_replies: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookRequest:
+    """An inbound HTTP request, free of any web framework."""
+
+    method: str
+    query: Mapping[str, str]
+    #: Names in lower case.
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookReply:
+    """What to store and, once it is stored, what to answer."""
+
+    events: tuple[InboundEvent, ...] = ()
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    #: Set where the platform wants the bot's messages in the response: called with the
+    #: messages that the events led to, also when the request is a repeat.
+    respond: Callable[[Sequence[OutboundMessage]], WebhookReply] | None = None
+
+
+class ChannelAdapter(ABC):
+    """Connects one account on one IM platform. Translates; never decides, stores or retries.
+
+    An adapter implements `send` and one of `listen` and `receive_webhook`; the rest has
+    defaults that follow `capabilities`. `send` and `edit` raise only ChannelUnavailable,
+    ChannelUnauthorized or MessageRejected.
+    """
+
+    settings_type: ClassVar[type[AdapterSettings]] = AdapterSettings
+    capabilities: Capabilities = Capabilities()
+
+    def __init__(self, channel: str, settings: AdapterSettings) -> None:
+        self.channel = channel
+        self.settings = settings
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+    @abstractmethod
+    async def send(self, message: OutboundMessage) -> DeliveryReceipt:
+        """Deliver one message, once.
+
+        Raises:
+            ChannelUnavailable: Not now; the core tries again.
+            ChannelUnauthorized: The credentials are refused.
+            MessageRejected: The platform will never take it.
+        """
+
+    async def edit(self, receipt: DeliveryReceipt, message: OutboundMessage) -> None:
+        """Replace a delivered message; by default a new one is sent."""
+        await self.send(message)
+
+    async def fetch(self, attachment: Attachment) -> bytes:
+        """Get the bytes of an attachment.
+
+        Raises:
+            ChannelUnavailable: Not now.
+            MessageRejected: This platform carries no files.
+        """
+        raise MessageRejected(self.channel, "this platform carries no files")
+
+    async def show_typing(self, conversation: ConversationId) -> None:  # noqa: B027
+        """Show that an answer is on its way, where the platform can; by default nothing."""
+
+    def listen(self) -> AsyncIterator[InboundEvent]:
+        """Events of a platform that we call; a `yield` returns once the core has stored it."""
+        return _nothing()
+
+    async def receive_webhook(self, request: WebhookRequest) -> WebhookReply:
+        """Read a request of a platform that calls us; it is answered after storing.
+
+        Raises:
+            WebhookRejected: Bad signature, too old, malformed; nothing is stored.
+        """
+        raise WebhookRejected(self.channel, "this platform sends no webhooks", status=404)
+
+
+async def _nothing() -> AsyncIterator[InboundEvent]:
+    return
+    yield

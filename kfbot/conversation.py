@@ -1,0 +1,180 @@
+"""Conversation, case and turn, and how they change: pure rules, no I/O.
+
+States: bot → waiting → agent → bot | closed. Every change of owner raises the ownership
+epoch; what was made under an older epoch must not reach the customer any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from kfbot.errors import ConversationChanged
+from kfbot.messages import Citation, ConversationId, Role
+
+Decision = Literal["answer", "clarify", "handoff", "smalltalk", "silent"]
+HandoffReason = Literal["asked_for_person", "unsure", "not_helpful", "error", "taken_by_agent"]
+Language = Literal["zh", "en"]
+
+
+class State(StrEnum):
+    """Who owns a conversation."""
+
+    #: The bot answers.
+    BOT = "bot"
+    #: Handed off; nobody has taken it yet; the bot is silent.
+    WAITING = "waiting"
+    #: An agent talks; the bot is silent.
+    AGENT = "agent"
+    #: Resolved; the next message of the customer starts with the bot again.
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """One conversation with one customer, or with a group that shares its context."""
+
+    id: int
+    address: ConversationId
+    state: State = State.BOT
+    ownership_epoch: int = 0
+    #: Set while an agent owns the conversation.
+    agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One handoff, from its opening to handback or resolution."""
+
+    id: int
+    conversation_id: int
+    reason: HandoffReason
+    question: str
+    #: What the bot would have said; "" for nothing.
+    draft: str = ""
+    opened_at: datetime
+    claimed_by: str | None = None
+    closed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryMessage:
+    """One earlier message, as context for a question."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A likely question offered to the customer."""
+
+    #: The operator's id of the document or FAQ entry.
+    id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A customer's question and what the bot made of it."""
+
+    #: What was searched for: the customer's words, made standalone.
+    question: str
+    decision: Decision
+    #: Probability, 0 to 1, that the best passage answers.
+    confidence: float
+    text: str
+    citations: tuple[Citation, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    #: Text that the answer was made from.
+    context: str = ""
+    reason: HandoffReason | None = None
+    #: Document ids, best first, at most 10, with their knowledge base.
+    ranked: tuple[tuple[str, str], ...] = ()
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def as_data(self) -> dict[str, Any]:
+        """The `data` of `POST /api/v1/ask`."""
+        return {
+            "text": self.text,
+            "context": self.context,
+            "question": self.question,
+            "decision": self.decision,
+            "confidence": round(self.confidence, 4),
+            "choices": [{"id": choice.id, "label": choice.label} for choice in self.choices],
+            "citations": [
+                {
+                    "id": citation.id,
+                    "title": citation.title,
+                    "heading": citation.heading,
+                    "url": citation.url,
+                    "quote": citation.quote,
+                    "score": round(citation.score, 4),
+                }
+                for citation in self.citations
+            ],
+        }
+
+
+def bot_may_speak(conversation: Conversation) -> bool:
+    """True where the bot owns the conversation; it takes a closed one up again."""
+    return conversation.state in (State.BOT, State.CLOSED)
+
+
+def hand_off(conversation: Conversation) -> Conversation:
+    """The bot asks for an agent.
+
+    Raises:
+        ConversationChanged: The bot does not own the conversation.
+    """
+    if not bot_may_speak(conversation):
+        raise ConversationChanged(f"conversation {conversation.id} is not the bot's")
+    return _owned(conversation, State.WAITING, None)
+
+
+def claim(conversation: Conversation, agent: str) -> Conversation:
+    """An agent takes the conversation, from the queue or from the bot.
+
+    Raises:
+        ConversationChanged: Another agent has it.
+    """
+    if conversation.state is State.AGENT and conversation.agent != agent:
+        raise ConversationChanged(f"conversation {conversation.id} is {conversation.agent}'s")
+    if conversation.state is State.AGENT:
+        return conversation
+    return _owned(conversation, State.AGENT, agent)
+
+
+def hand_back(conversation: Conversation) -> Conversation:
+    """The bot answers again.
+
+    Raises:
+        ConversationChanged: No agent has it and none is waited for.
+    """
+    if conversation.state not in (State.WAITING, State.AGENT):
+        raise ConversationChanged(f"conversation {conversation.id} is not with an agent")
+    return _owned(conversation, State.BOT, None)
+
+
+def resolve(conversation: Conversation) -> Conversation:
+    """The matter is settled.
+
+    Raises:
+        ConversationChanged: It is closed already.
+    """
+    if conversation.state is State.CLOSED:
+        raise ConversationChanged(f"conversation {conversation.id} is closed already")
+    return _owned(conversation, State.CLOSED, None)
+
+
+def _owned(conversation: Conversation, state: State, agent: str | None) -> Conversation:
+    return replace(
+        conversation,
+        state=state,
+        agent=agent,
+        ownership_epoch=conversation.ownership_epoch + 1,
+    )

@@ -1,0 +1,25 @@
+"""AgentDesk: the contract with a place where agents work on handed-off cases."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from kfbot.conversation import Case
+from kfbot.messages import Role
+
+
+class AgentDesk(Protocol):
+    """Shows cases to agents. What agents do comes back as OwnershipChanged and agent messages.
+
+    Calls are notifications of what is already in SQL: a desk that misses one shows it at its
+    next look, so a failure never stops a turn.
+    """
+
+    async def open(self, case: Case) -> None:
+        """A conversation waits for an agent."""
+
+    async def post(self, case: Case, role: Role, text: str, *, internal: bool = False) -> None:
+        """Somebody wrote in a case; internal notes are for agents only."""
+
+    async def close(self, case: Case) -> None:
+        """The case is over: handed back or resolved."""

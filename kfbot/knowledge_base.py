@@ -1,0 +1,102 @@
+"""KnowledgeBase: the contract with the place that finds passages for a question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+PassageKind = Literal["faq", "document"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A chunk found for a question; of each document only the best chunk is listed."""
+
+    knowledge_base: str
+    #: The operator's id of the document or FAQ entry, unique inside its knowledge base.
+    document_id: str
+    chunk_id: str
+    kind: PassageKind
+    title: str
+    heading: str = ""
+    url: str = ""
+    #: FAQ: the answer. Document: the chunk.
+    text: str
+    #: The part of the text that answers, as shown to the customer.
+    quote: str = ""
+    #: FAQ: the entry's question, which names it as a choice. Document: "".
+    question: str = ""
+    #: Rank score; comparable inside one retrieval only.
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieval:
+    """What was found for one question, best first, at most one passage a document."""
+
+    query: str
+    passages: tuple[Passage, ...] = ()
+    #: Named evidence on whether passages[0] answers the query, for `confidence`.
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    #: Time spent, by stage ("embed", "search", "rank"), in milliseconds.
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadReport:
+    """What loading one knowledge base did. Counts are documents and FAQ entries."""
+
+    knowledge_base: str
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    #: Left out without fault: duplicates.
+    duplicates: int = 0
+    #: One line for each source that could not be read: "name: reason".
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnowledgeStatus:
+    """The state of one knowledge base."""
+
+    name: str
+    documents: int
+    chunks: int
+    generation: int
+    loaded_at: datetime | None
+    unreadable: tuple[str, ...] = ()
+
+
+#: Called with (stage, done, total) while a long load goes on; from any thread.
+Progress = Callable[[str, int, int], None]
+
+
+class KnowledgeBase(Protocol):
+    """Finds passages; loads sources. Knows nothing of conversations or decisions."""
+
+    async def search(
+        self, query: str, *, names: Collection[str] | None = None, limit: int = 10
+    ) -> Retrieval:
+        """Find passages for a question in the named knowledge bases (None: in all).
+
+        Raises:
+            KnowledgeBaseUnavailable: It cannot be asked now.
+        """
+
+    async def load(
+        self, names: Collection[str] | None = None, *, progress: Progress | None = None
+    ) -> tuple[LoadReport, ...]:
+        """Bring the named knowledge bases (None: all) up to date with their sources.
+
+        Questions asked meanwhile see the old state or the new one, never a mixture.
+
+        Raises:
+            KnowledgeBaseUnavailable: Nothing was changed.
+        """
+
+    async def status(self) -> tuple[KnowledgeStatus, ...]:
+        """The state of every configured knowledge base."""

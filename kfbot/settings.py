@@ -1,0 +1,226 @@
+"""The only reader of the environment and of kfbot.toml.
+
+Order: arguments, environment (`KFBOT_`, nested by `__`), `kfbot.toml`. Read once, passed down.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from kfbot.errors import SettingsError
+
+#: The checkout: what relative paths mean where there is no settings file.
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KnowledgeSettings(_Section):
+    """`[knowledge.<name>]`: one knowledge base."""
+
+    #: Files and folders, relative to the settings file; folders are read recursively.
+    sources: tuple[str, ...] = Field(min_length=1)
+
+
+class WebSettings(_Section):
+    """`[web]`: the HTTP server."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    #: Bearer tokens of the HTTP API. Needed on every address but loopback.
+    tokens: tuple[SecretStr, ...] = ()
+
+
+class DatabaseSettings(_Section):
+    """`[database]`: where conversations and knowledge are kept."""
+
+    #: SQLAlchemy URL with an async driver; empty: SQLite in the data folder.
+    url: SecretStr = SecretStr("")
+
+
+class EmbeddingSettings(_Section):
+    """`[embedding]`: the model that turns texts into vectors."""
+
+    #: "bundled", a folder, a Hugging Face name, or the URL of an OpenAI-compatible endpoint.
+    model: str = "bundled"
+    api_key: SecretStr = SecretStr("")
+
+
+class DecisionSettings(_Section):
+    """`[decision]`: when the bot answers by itself."""
+
+    #: The dial: of 100 answers at most so many may be wrong, by the bot's own estimate.
+    max_wrong_percent: float = Field(default=5.0, gt=0, lt=100)
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KFBOT_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    #: Database, index and model cache; relative to the settings file, else to the checkout.
+    data_dir: Path = Path("var")
+    #: Sections are validated by their adapters; they hold secrets, so they never print.
+    channels: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
+    knowledge: dict[str, KnowledgeSettings] = Field(default_factory=dict)
+    web: WebSettings = WebSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    decision: DecisionSettings = DecisionSettings()
+    #: "text" for people, "json" for machines.
+    log_format: str = Field(default="text", pattern="^(text|json)$")
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the database."""
+        return self.database.url.get_secret_value() or (
+            f"sqlite+aiosqlite:///{self.data_dir / 'kfbot.sqlite3'}"
+        )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read from arguments only: `load_settings` merges file and environment beforehand."""
+        return (init_settings,)
+
+
+def load_settings(
+    path: Path | None = None, *, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Read the settings: `path`, else `KFBOT_SETTINGS`, else kfbot.toml in the checkout if any.
+
+    Relative paths in the result are made absolute. `overrides` win over everything.
+
+    Raises:
+        SettingsError: Names each fault: unknown names with the nearest known one, bad values.
+    """
+    file, named = _settings_file(path)
+    found = _read_toml(file) if named or file.is_file() else {}
+    merged = _merge(_merge(found, _environment()), dict(overrides or {}))
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        raise SettingsError(describe(error, Settings, where=_where(file))) from None
+    return _absolute(settings, file.resolve().parent)
+
+
+def describe(error: ValidationError, model: type[BaseModel], *, where: str) -> str:
+    """One line for all faults of a section, without any of its values."""
+    return f"{where}: " + "; ".join(
+        _fault(fault["loc"], fault["type"], fault["msg"], model) for fault in error.errors()
+    )
+
+
+def _fault(location: Sequence[int | str], kind: str, message: str, model: type[BaseModel]) -> str:
+    name = ".".join(str(part) for part in location)
+    if kind != "extra_forbidden":
+        return f"{name}: {message}"
+    known = _known_names(model, location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
+    return f"unknown setting {name}" + (f", did you mean {near[0]}?" if near else "")
+
+
+def _known_names(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue
+        for candidate in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                model = candidate
+    return list(model.model_fields)
+
+
+def _settings_file(path: Path | None) -> tuple[Path, bool]:
+    if path is None and (named := os.environ.get("KFBOT_SETTINGS")):
+        path = Path(named)
+    return (path, True) if path is not None else (CHECKOUT / "kfbot.toml", False)
+
+
+def _where(file: Path) -> str:
+    return f"settings ({file})" if file.is_file() else "settings"
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"settings file {file} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {file} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"settings file {file} is not valid TOML: {error}") from error
+
+
+def _environment() -> dict[str, Any]:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper().startswith("KFBOT_") and name.upper() not in _OWN_VARIABLES
+    }
+    source = EnvSettingsSource(Settings)
+    found = {key: value for key, value in source().items() if value is not None}
+    known = {f"KFBOT_{name.upper()}" for name in Settings.model_fields}
+    for name in environment:
+        if name.upper().split("__")[0] not in known:
+            nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
+            raise SettingsError(f"unknown setting {name}, did you mean {nearest[0]}?")
+    return found
+
+
+#: Read from the environment by other rooms or by the tests, not settings.
+_OWN_VARIABLES = {"KFBOT_SETTINGS"}
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _absolute(settings: Settings, base: Path) -> Settings:
+    knowledge = {
+        name: section.model_copy(
+            update={"sources": tuple(str(base / source) for source in section.sources)}
+        )
+        for name, section in settings.knowledge.items()
+    }
+    return settings.model_copy(
+        update={
+            "data_dir": base / settings.data_dir,
+            "knowledge": knowledge or _sample_knowledge(),
+            "channels": settings.channels,
+        }
+    )
+
+
+def _sample_knowledge() -> dict[str, KnowledgeSettings]:
+    return {"samples": KnowledgeSettings(sources=(str(CHECKOUT / "knowledge" / "samples"),))}

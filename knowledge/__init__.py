@@ -1,0 +1,1 @@
+"""The knowledge base: loading, embedding, index, retrieval, evaluation."""
