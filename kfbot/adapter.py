@@ -50,9 +50,11 @@ class Capabilities:
     idempotency_key: bool = False
     #: Messages a second over the whole account; None: no limit known.
     rate_per_second: float | None = None
-    #: The other side fetches its replies (from the transcript, or in the response to its own
-    #: request); a turn's messages are not pushed through `send`.
+    #: The other side gets a turn's messages in the response to its own request, or from the
+    #: transcript; they are not pushed through `send`.
     pulls_replies: bool = False
+    #: The other side reads the whole transcript: not even an agent's words are pushed.
+    reads_transcript: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

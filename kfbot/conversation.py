@@ -136,6 +136,11 @@ def hand_off(conversation: Conversation) -> Conversation:
     return _owned(conversation, State.WAITING, None)
 
 
+def reopen(conversation: Conversation) -> Conversation:
+    """The customer writes again after the matter was settled: the bot answers."""
+    return _owned(conversation, State.BOT, None)
+
+
 def claim(conversation: Conversation, agent: str) -> Conversation:
     """An agent takes the conversation, from the queue or from the bot.
 

@@ -1,11 +1,11 @@
-"""Conversations, their transcript, turns and cases in SQL."""
+"""Conversations, their addresses, owners and cases in SQL."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,37 +14,17 @@ from kfbot.conversation import (
     Case,
     Conversation,
     HandoffReason,
-    HistoryMessage,
     State,
     claim,
     hand_back,
     resolve,
 )
 from kfbot.errors import ConversationChanged
-from kfbot.messages import ConversationId, OutboundKind, Role
+from kfbot.messages import ButtonAction, ConversationId
 from kfbot.store import tables
 from kfbot.store.engine import Database
 
-#: The bot reads so many messages back, never the whole history.
-HISTORY_LENGTH = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TranscriptMessage:
-    """One message of a transcript, as the customer or an agent sees it."""
-
-    id: int
-    conversation_id: int
-    role: Role
-    sender_name: str
-    kind: OutboundKind
-    text: str
-    internal: bool
-    #: citations, buttons, decision, confidence, attachments: what there is.
-    extras: dict[str, Any]
-    platform_id: str | None
-    event_id: str | None
-    created_at: datetime
+OwnerChange = Literal["claim", "hand_back", "resolve"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +38,22 @@ class ConversationSummary:
     last_text: str
 
 
-class ConversationStore:
-    """Reads conversations, and changes who owns them."""
+@dataclass(frozen=True, slots=True)
+class StoredButton:
+    """What a button does."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    action: ButtonAction
+    #: choice: the document id.
+    value: str
+    label: str
+    expires_at: datetime
+
+
+class ConversationStore:
+    """Reads conversations and buttons."""
+
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
 
     async def get(self, conversation_id: int) -> Conversation:
         """Load one conversation.
@@ -80,71 +70,20 @@ class ConversationStore:
             found = await find_conversation_id(connection, address)
             return None if found is None else await get_conversation(connection, found)
 
-    async def history(
-        self, conversation_id: int, *, before: int | None = None
-    ) -> tuple[HistoryMessage, ...]:
-        """The last messages before the one with id `before`, oldest first."""
-        message = tables.message.c
-        query = (
-            sa.select(message.role, message.text)
-            .where(message.conversation_id == conversation_id, message.internal.is_(False))
-            .order_by(message.id.desc())
-            .limit(HISTORY_LENGTH)
-        )
-        if before is not None:
-            query = query.where(message.id < before)
+    async def open_case(self, conversation_id: int) -> Case | None:
+        """The open case of a conversation."""
         async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
-        return tuple(HistoryMessage(row.role, row.text) for row in reversed(rows))
+            return await find_open_case(connection, conversation_id)
 
-    async def transcript(
-        self, conversation_id: int, *, after: int = 0, limit: int = 200, internal: bool = False
-    ) -> tuple[TranscriptMessage, ...]:
-        """Messages with an id above `after`, oldest first; at most `limit` of the newest."""
-        message = tables.message.c
-        query = (
-            sa.select(tables.message)
-            .where(message.conversation_id == conversation_id, message.id > after)
-            .order_by(message.id.desc())
-            .limit(limit)
-        )
-        if not internal:
-            query = query.where(message.internal.is_(False))
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
-        return tuple(_transcript_message(row) for row in reversed(rows))
-
-    async def replies_to(
-        self, conversation_id: int, event_ids: Sequence[str]
-    ) -> tuple[TranscriptMessage, ...]:
-        """What the bot said to these inbound events, oldest first."""
-        message = tables.message.c
-        query = (
-            sa.select(tables.message)
-            .where(
-                message.conversation_id == conversation_id,
-                message.event_id.in_(event_ids),
-                message.role == "bot",
-            )
-            .order_by(message.id)
+    async def find_button(self, conversation_id: int, token: str) -> StoredButton | None:
+        """The button behind a token, if it was shown in this conversation."""
+        button = tables.button.c
+        query = sa.select(button.action, button.value, button.label, button.expires_at).where(
+            button.token == token, button.conversation_id == conversation_id
         )
         async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
-        return tuple(_transcript_message(row) for row in rows)
-
-    async def turn_data(self, conversation_id: int, event_id: str) -> dict[str, Any] | None:
-        """The answer data of the turn that an inbound event led to; None if there was none."""
-        message, turn = tables.message.c, tables.turn.c
-        query = (
-            sa.select(turn.data)
-            .join_from(tables.message, tables.turn, message.turn_id == turn.id)
-            .where(message.conversation_id == conversation_id, message.event_id == event_id)
-            .order_by(turn.id.desc())
-            .limit(1)
-        )
-        async with self._database.reading() as connection:
-            data: dict[str, Any] | None = (await connection.execute(query)).scalar_one_or_none()
-        return data
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else StoredButton(*row)
 
     async def list(
         self, states: Sequence[State] = (State.WAITING, State.AGENT), *, limit: int = 100
@@ -172,31 +111,11 @@ class ConversationStore:
                 ]
             )
 
-    async def change_owner(
-        self,
-        conversation_id: int,
-        change: Literal["claim", "hand_back", "resolve"],
-        *,
-        agent: str,
-    ) -> Conversation:
-        """Let an agent claim, hand back or resolve; it never waits for a running turn.
-
-        Raises:
-            ConversationChanged: Somebody else was first.
-        """
-
-        async def operation(connection: AsyncConnection) -> Conversation:
-            return await change_owner(
-                connection, conversation_id, change, agent=agent, now=self._clock()
-            )
-
-        return await self._database.write(operation)
-
 
 async def change_owner(
     connection: AsyncConnection,
     conversation_id: int,
-    change: Literal["claim", "hand_back", "resolve"],
+    change: OwnerChange,
     *,
     agent: str,
     now: datetime,
@@ -215,9 +134,7 @@ async def change_owner(
     return after
 
 
-async def find_conversation_id(
-    connection: AsyncConnection, address: ConversationId
-) -> int | None:
+async def find_conversation_id(connection: AsyncConnection, address: ConversationId) -> int | None:
     """The id behind an address."""
     alias = tables.conversation_alias.c
     query = sa.select(alias.conversation_id).where(
@@ -241,9 +158,7 @@ async def ensure_conversation(
     if found is not None:
         return found
     created = await connection.execute(
-        tables.conversation.insert().values(
-            customer_id=customer_id, created_at=now, updated_at=now
-        )
+        tables.conversation.insert().values(customer_id=customer_id, created_at=now, updated_at=now)
     )
     assert created.inserted_primary_key is not None
     conversation_id: int = created.inserted_primary_key[0]
@@ -374,9 +289,7 @@ async def find_open_case(connection: AsyncConnection, conversation_id: int) -> C
     )
 
 
-async def _update_case(
-    connection: AsyncConnection, conversation_id: int, **values: object
-) -> None:
+async def _update_case(connection: AsyncConnection, conversation_id: int, **values: object) -> None:
     case = tables.case
     await connection.execute(
         case.update()
@@ -401,20 +314,4 @@ async def _summary(
         updated_at=updated_at,
         case=await find_open_case(connection, conversation_id),
         last_text=last.scalar_one_or_none() or "",
-    )
-
-
-def _transcript_message(row: sa.Row[Any]) -> TranscriptMessage:
-    return TranscriptMessage(
-        id=row.id,
-        conversation_id=row.conversation_id,
-        role=row.role,
-        sender_name=row.sender_name,
-        kind=row.kind,
-        text=row.text,
-        internal=row.internal,
-        extras=row.extras,
-        platform_id=row.platform_id,
-        event_id=row.event_id,
-        created_at=row.created_at,
     )

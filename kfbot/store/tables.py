@@ -150,7 +150,7 @@ button = sa.Table(
     metadata,
     sa.Column("token", sa.Text, primary_key=True),
     _conversation(),
-    sa.Column("turn_id", BigId, sa.ForeignKey("turn.id"), nullable=False),
+    sa.Column("turn_id", BigId, sa.ForeignKey("turn.id")),
     #: helpful | not_helpful | person | choice
     sa.Column("action", sa.Text, nullable=False),
     #: choice: "knowledge base/document id".

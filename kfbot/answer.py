@@ -1,0 +1,206 @@
+"""From a question to an answer, choices or a handoff; nothing here is stored or sent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+
+from kfbot import confidence
+from kfbot.conversation import Choice, HandoffReason, HistoryMessage, Language, Turn
+from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.knowledge_base import KnowledgeBase, Passage, Retrieval
+from kfbot.language import language_of
+from kfbot.messages import Citation
+from kfbot.texts import small_talk, texts, wants_person
+
+logger = logging.getLogger(__name__)
+
+#: Longer questions are searched for by their beginning; the embedding reads no further.
+SEARCHED_LENGTH = 2000
+#: A question is joined with so many earlier ones of the customer, at most.
+CARRIED_QUESTIONS = 3
+
+
+async def answer_question(
+    question: str,
+    knowledge: KnowledgeBase,
+    *,
+    history: Sequence[HistoryMessage] = (),
+    names: Collection[str] | None = None,
+    max_wrong_percent: float = 5.0,
+) -> Turn:
+    """Answer from the knowledge base, offer likely questions, or ask for a person.
+
+    Args:
+        names: Knowledge bases that may be used; None: all.
+        max_wrong_percent: The dial: so many of 100 answers may be wrong.
+
+    Returns:
+        A turn with a decision; never an exception of the knowledge base: while it cannot be
+        asked the decision is handoff with reason "error".
+    """
+    started = time.perf_counter()
+    words = " ".join(question.split())
+    language = _language(words, history)
+    try:
+        turn = await _decide(words, language, knowledge, history, names, max_wrong_percent)
+    except KnowledgeBaseUnavailable as error:
+        logger.warning("no search: %s", error, extra={"event": "knowledge_unavailable"})
+        turn = _handed_off(words, language, None, 0.0, "error")
+    timings = {**turn.timings_ms, "total": (time.perf_counter() - started) * 1000}
+    return Turn(
+        **{name: getattr(turn, name) for name in Turn.__dataclass_fields__}
+        | {"timings_ms": {stage: round(spent, 2) for stage, spent in timings.items()}}
+    )
+
+
+async def _decide(
+    question: str,
+    language: Language,
+    knowledge: KnowledgeBase,
+    history: Sequence[HistoryMessage],
+    names: Collection[str] | None,
+    max_wrong_percent: float,
+) -> Turn:
+    if not any(character.isalnum() for character in question):
+        return _smalltalk(question, texts(language).empty, Retrieval(query=question))
+    found = await _search(question, knowledge, names)
+    assessment = confidence.assess(found, max_wrong_percent)
+    if wants_person(question):
+        return _handed_off(question, language, found, assessment.probability, "asked_for_person")
+    if assessment.decision != "answer" and (kind := small_talk(question)):
+        return _smalltalk(question, texts(language).small_talk[kind], found)
+    carried = _carried(question, history)
+    if assessment.decision != "answer" and carried != question:
+        more = await _search(carried, knowledge, names)
+        joined = confidence.assess(more, max_wrong_percent)
+        if joined.probability > assessment.probability:
+            question, found, assessment = carried, more, joined
+    return _decided(question, language, found, assessment)
+
+
+def _decided(
+    question: str, language: Language, found: Retrieval, assessment: confidence.Assessment
+) -> Turn:
+    if assessment.decision == "answer":
+        return answered(question, found, assessment.probability)
+    if assessment.decision == "clarify":
+        return _clarified(question, language, found, assessment)
+    return _handed_off(question, language, found, assessment.probability, "unsure")
+
+
+async def _search(
+    question: str, knowledge: KnowledgeBase, names: Collection[str] | None
+) -> Retrieval:
+    return await knowledge.search(question[:SEARCHED_LENGTH], names=names)
+
+
+def _carried(question: str, history: Sequence[HistoryMessage]) -> str:
+    """The question behind the customer's last ones: a follow-up often lacks its subject."""
+    earlier = [
+        message.text
+        for message in history
+        if message.role == "customer" and not small_talk(message.text)
+    ]
+    return "\n".join([*earlier[-CARRIED_QUESTIONS:], question])
+
+
+def _language(question: str, history: Sequence[HistoryMessage]) -> Language:
+    spoken: Language = "en"
+    for message in history:
+        if message.role == "customer":
+            spoken = language_of(message.text, spoken)
+    return language_of(question, spoken)
+
+
+def cite(passage: Passage, probability: float) -> Citation:
+    """The citation of a passage."""
+    return Citation(
+        id=passage.document_id,
+        title=passage.title or passage.question,
+        heading=passage.heading,
+        url=passage.url,
+        quote=passage.quote or passage.text,
+        score=probability,
+    )
+
+
+def label(passage: Passage) -> str:
+    """What a passage is called as a choice."""
+    if passage.question:
+        return passage.question
+    return " › ".join(part for part in (passage.title, passage.heading) if part)
+
+
+def answered(question: str, found: Retrieval, probability: float) -> Turn:
+    """The turn that answers with the best passage."""
+    best = found.passages[0]
+    return Turn(
+        question=question,
+        decision="answer",
+        confidence=probability,
+        text=best.quote or best.text,
+        citations=(cite(best, probability),),
+        context=best.text,
+        ranked=_ranked(found),
+        evidence=found.evidence,
+        timings_ms=found.timings_ms,
+    )
+
+
+def _clarified(
+    question: str, language: Language, found: Retrieval, assessment: confidence.Assessment
+) -> Turn:
+    return Turn(
+        question=question,
+        decision="clarify",
+        confidence=assessment.probability,
+        text=texts(language).clarify,
+        choices=tuple(
+            Choice(passage.document_id, label(passage)) for passage in assessment.choices
+        ),
+        context="\n\n".join(passage.text for passage in assessment.choices),
+        ranked=_ranked(found),
+        evidence=found.evidence,
+        timings_ms=found.timings_ms,
+    )
+
+
+def _handed_off(
+    question: str,
+    language: Language,
+    found: Retrieval | None,
+    probability: float,
+    reason: HandoffReason,
+) -> Turn:
+    says = texts(language)
+    by_reason = {"asked_for_person": says.handoff_asked, "error": says.handoff_error}
+    passages = found.passages if found else ()
+    return Turn(
+        question=question,
+        decision="handoff",
+        confidence=probability,
+        text=by_reason.get(reason, says.handoff),
+        context=(passages[0].quote or passages[0].text) if passages else "",
+        reason=reason,
+        ranked=_ranked(found) if found else (),
+        evidence=found.evidence if found else {},
+        timings_ms=found.timings_ms if found else {},
+    )
+
+
+def _smalltalk(question: str, text: str, found: Retrieval) -> Turn:
+    return Turn(
+        question=question,
+        decision="smalltalk",
+        confidence=0.0,
+        text=text,
+        ranked=_ranked(found),
+        evidence=found.evidence,
+        timings_ms=found.timings_ms,
+    )
+
+
+def _ranked(found: Retrieval) -> tuple[tuple[str, str], ...]:
+    return tuple((passage.knowledge_base, passage.document_id) for passage in found.passages[:10])

@@ -1,0 +1,118 @@
+"""The running bot: starts and stops channels and workers, and answers questions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kfbot.adapter import ChannelAdapter
+from kfbot.answer import answer_question
+from kfbot.changes import Changes
+from kfbot.conversation import HistoryMessage, Turn
+from kfbot.errors import ChannelError, StoreUnavailable
+from kfbot.handoff import Handoff
+from kfbot.inbox import Inbox
+from kfbot.knowledge_base import KnowledgeBase
+from kfbot.messages import ConversationId, InboundEvent, MessageReceived, Sender
+from kfbot.outbox import Outbox, backoff
+from kfbot.settings import Settings
+from kfbot.store.conversations import ConversationStore
+from kfbot.store.transcripts import TranscriptStore
+
+logger = logging.getLogger(__name__)
+
+#: The channel of `POST /api/v1/ask` with a conversation, and of `kfbot chat` over HTTP.
+API_CHANNEL = "api"
+#: A full turn may take so long before the asker is told to come back.
+TURN_TIMEOUT_SECONDS = 25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """All parts, wired. `run` works; the rest is for the HTTP API and the commands."""
+
+    settings: Settings
+    knowledge: KnowledgeBase
+    channels: Mapping[str, ChannelAdapter]
+    conversations: ConversationStore
+    transcripts: TranscriptStore
+    inbox: Inbox
+    outbox: Outbox
+    handoff: Handoff
+    changes: Changes
+
+    async def run(self) -> None:
+        """Serve all channels until cancelled; finishes what it holds, for a while."""
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.inbox.run(), name="inbox")
+            for channel, adapter in self.channels.items():
+                await stack.enter_async_context(adapter)
+                tasks.create_task(self._listen(channel, adapter), name=f"listen-{channel}")
+
+    async def ask(self, query: str, *, history: Sequence[HistoryMessage] = ()) -> Turn:
+        """Answer a question that belongs to no conversation; nothing is stored."""
+        return await answer_question(
+            query,
+            self.knowledge,
+            history=history,
+            max_wrong_percent=self.settings.decision.max_wrong_percent,
+        )
+
+    async def ask_in(self, conversation: str, query: str) -> dict[str, Any] | None:
+        """Take a full turn in an API conversation; returns the answer's data.
+
+        None: the turn takes longer than 25 s; it goes on, and the transcript will have it.
+
+        Raises:
+            StoreUnavailable: The question was not stored.
+        """
+        event = MessageReceived(
+            event_id=f"{conversation}:{secrets.token_hex(12)}",
+            conversation=ConversationId(API_CHANNEL, conversation),
+            message_id=secrets.token_hex(12),
+            sender=Sender(conversation),
+            sent_at=datetime.now(UTC),
+            text=query,
+        )
+        accepted = await self.inbox.accept(event)
+        if not await self.inbox.settled(accepted, timeout_seconds=TURN_TIMEOUT_SECONDS):
+            return None
+        return await self.transcripts.turn_data(accepted.conversation_id, event.event_id)
+
+    async def _listen(self, channel: str, adapter: ChannelAdapter) -> None:
+        """Store what a channel yields; a broken connection is taken up again, less and less often.
+
+        A channel's failure stays its own: the others go on.
+        """
+        attempts = 0
+        while True:
+            try:
+                async for event in adapter.listen():
+                    attempts = 0
+                    await self._store(event)
+                return
+            except ChannelError as error:
+                attempts += 1
+                logger.error("channel down: %s", error, extra={"event": "channel_down"})
+                pause = backoff(
+                    attempts, retry_after_seconds=getattr(error, "retry_after_seconds", None)
+                )
+                await asyncio.sleep(pause.total_seconds())
+
+    async def _store(self, event: InboundEvent) -> None:
+        """Store an event of a listening channel, however long it takes: it is not lost."""
+        attempts = 0
+        while True:
+            try:
+                await self.inbox.accept(event)
+                return
+            except StoreUnavailable as error:
+                attempts += 1
+                logger.error("not stored yet: %s", error, extra={"event": "store_unavailable"})
+                await asyncio.sleep(min(backoff(attempts).total_seconds(), 30))

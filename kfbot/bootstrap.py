@@ -1,0 +1,236 @@
+"""Settings → application: the one place that knows every part."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import fcntl
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from kfbot.adapter import AdapterSettings, ChannelAdapter
+from kfbot.application import API_CHANNEL, Application
+from kfbot.changes import Changes
+from kfbot.desk import AgentDesk
+from kfbot.dialogue import Dialogue
+from kfbot.errors import AlreadyRunning, SettingsError
+from kfbot.handoff import Handoff
+from kfbot.inbox import Inbox
+from kfbot.knowledge_base import KnowledgeBase
+from kfbot.outbox import Outbox
+from kfbot.settings import Settings, describe
+from kfbot.store.conversations import ConversationStore
+from kfbot.store.engine import Database
+from kfbot.store.messages import MessageStore
+from kfbot.store.outcomes import OutcomeStore
+from kfbot.store.transcripts import TranscriptStore
+
+#: Channels that every server has.
+WEB_CHANNEL = "web"
+
+
+def utc_now() -> datetime:
+    """The clock of a running bot."""
+    return datetime.now(UTC)
+
+
+@contextmanager
+def owning(data_dir: Path) -> Iterator[None]:
+    """Own the data folder, which is made if need be, for as long as the block runs.
+
+    Raises:
+        AlreadyRunning: Another process owns it.
+        SettingsError: The folder cannot be made or written to.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("a")
+    except OSError as error:
+        raise SettingsError(f"data_dir {data_dir} cannot be used: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(
+                f"another kfbot is working in {data_dir}: stop it, or set another data_dir"
+            ) from None
+        yield
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database of the settings, its schema up to date."""
+    async with Database(settings.database_url) as database:
+        await database.upgrade()
+        yield database
+
+
+@asynccontextmanager
+async def open_knowledge(
+    settings: Settings, database: Database, report: Callable[[str], None]
+) -> AsyncIterator[KnowledgeBase]:
+    """The knowledge base of the settings, ready to be asked and loaded."""
+    # LlamaIndex takes seconds to import; commands that talk to a server do without it.
+    from knowledge.load import Knowledge
+
+    from kfbot.store.chunks import KnowledgeStore
+    from knowledge.embedding import open_embedder
+
+    embedder = await asyncio.to_thread(
+        open_embedder,
+        settings.embedding.model,
+        settings.data_dir / "models",
+        api_key=settings.embedding.api_key.get_secret_value(),
+        report=report,
+    )
+    sources = {name: section.sources for name, section in settings.knowledge.items()}
+    async with Knowledge(
+        sources, KnowledgeStore(database), embedder, settings.data_dir
+    ) as knowledge:
+        yield knowledge
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings,
+    *,
+    report: Callable[[str], None] = lambda _: None,
+    channels: Mapping[str, ChannelAdapter] | None = None,
+    desks: Sequence[AgentDesk] = (),
+    clock: Callable[[], datetime] = utc_now,
+) -> AsyncIterator[Application]:
+    """The application of the settings; the caller owns the data folder (`owning`).
+
+    Args:
+        report: Told in one line what a slow start is busy with.
+        channels: Instead of those in the settings.
+    """
+    channels = open_channels(settings) if channels is None else channels
+    async with (
+        open_database(settings) as database,
+        open_knowledge(settings, database, report) as knowledge,
+    ):
+        application = wire(
+            settings, database, knowledge, channels=channels, desks=desks, clock=clock
+        )
+        yield application
+
+
+def wire(
+    settings: Settings,
+    database: Database,
+    knowledge: KnowledgeBase,
+    *,
+    channels: Mapping[str, ChannelAdapter],
+    desks: Sequence[AgentDesk] = (),
+    clock: Callable[[], datetime] = utc_now,
+) -> Application:
+    """Connect the parts; every one of them can be another than usual."""
+    changes = Changes()
+    messages = MessageStore(database, clock)
+    conversations, transcripts = ConversationStore(database), TranscriptStore(database)
+    outcomes = OutcomeStore(database, clock)
+    outbox = Outbox(messages, channels, clock)
+    inbox = Inbox(
+        messages=messages,
+        conversations=conversations,
+        outcomes=outcomes,
+        dialogue=Dialogue(
+            knowledge,
+            conversations,
+            transcripts,
+            names={
+                name: adapter.settings.knowledge
+                for name, adapter in channels.items()
+                if adapter.settings.knowledge
+            },
+            max_wrong_percent=settings.decision.max_wrong_percent,
+            clock=clock,
+        ),
+        outbox=outbox,
+        channels=channels,
+        desks=desks,
+        changes=changes,
+        clock=clock,
+    )
+    handoff = Handoff(
+        conversations=conversations,
+        transcripts=transcripts,
+        outcomes=outcomes,
+        inbox=inbox,
+        channels=channels,
+        desks=desks,
+        changes=changes,
+    )
+    return Application(
+        settings=settings,
+        knowledge=knowledge,
+        channels=channels,
+        conversations=conversations,
+        transcripts=transcripts,
+        inbox=inbox,
+        outbox=outbox,
+        handoff=handoff,
+        changes=changes,
+    )
+
+
+def open_channels(settings: Settings) -> dict[str, ChannelAdapter]:
+    """An adapter for every configured channel, and for those that every server has.
+
+    Raises:
+        SettingsError: Names the channel and what is wrong with its section.
+    """
+    sections = {name: {"platform": "web"} for name in (WEB_CHANNEL, API_CHANNEL)}
+    return {
+        name: open_channel(name, section, settings)
+        for name, section in (sections | settings.channels).items()
+    }
+
+
+def open_channel(name: str, section: Mapping[str, object], settings: Settings) -> ChannelAdapter:
+    """The adapter of one `[channels.<name>]` section.
+
+    Raises:
+        SettingsError: The platform is unknown, or its section is wrong.
+    """
+    where = f"settings [channels.{name}]"
+    platform = section.get("platform")
+    known = platforms()
+    if platform not in known:
+        near = difflib.get_close_matches(str(platform), known, n=1)
+        hint = f", did you mean {near[0]}?" if near else f": one of {', '.join(known)}"
+        raise SettingsError(f"{where} platform: {platform!r} is unknown{hint}")
+    adapter_type: type[ChannelAdapter] = importlib.import_module(f"adapters.{platform}").ADAPTER
+    try:
+        validated = adapter_type.settings_type.model_validate(section)
+    except ValidationError as error:
+        raise SettingsError(describe(error, adapter_type.settings_type, where=where)) from None
+    _check_knowledge(where, validated, settings)
+    return adapter_type(name, validated)
+
+
+def platforms() -> list[str]:
+    """The platforms that there is an adapter file for."""
+    import adapters
+
+    return sorted(
+        module.name
+        for module in pkgutil.iter_modules(adapters.__path__)
+        if hasattr(importlib.import_module(f"adapters.{module.name}"), "ADAPTER")
+    )
+
+
+def _check_knowledge(where: str, section: AdapterSettings, settings: Settings) -> None:
+    for name in section.knowledge:
+        if name not in settings.knowledge:
+            raise SettingsError(
+                f"{where} knowledge: there is no [knowledge.{name}],"
+                f" only {', '.join(settings.knowledge)}"
+            )

@@ -1,0 +1,249 @@
+"""What each kind of inbound event leads to: reads the store, returns an outcome to commit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from kfbot.conversation import Choice, Conversation, bot_may_speak
+from kfbot.etiquette import answerable, burst
+from kfbot.knowledge_base import KnowledgeBase
+from kfbot.language import language_of
+from kfbot.messages import (
+    ButtonPressed,
+    ConversationMoved,
+    InboundEvent,
+    MessageDeleted,
+    MessageEdited,
+    MessageReceived,
+    OwnershipChanged,
+)
+from kfbot.store.conversations import ConversationStore, StoredButton
+from kfbot.store.messages import StoredEvent
+from kfbot.store.transcripts import TranscriptStore
+from kfbot.texts import texts
+from kfbot.turn import (
+    NewButton,
+    Outcome,
+    Reply,
+    chosen_turn,
+    outcome_of,
+    person_turn,
+    take_turn,
+)
+
+_OWNER_CHANGES = {"claimed": "claim", "handed_back": "hand_back", "resolved": "resolve"}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Waiting events that are worked on together."""
+
+    events: tuple[StoredEvent, ...]
+    #: The event to act on, with the texts of a burst joined and edits applied; None: nothing.
+    event: InboundEvent | None
+    #: Wait so long for the thought to be finished first.
+    pause: timedelta = timedelta()
+
+
+def next_batch(waiting: Sequence[StoredEvent], now: datetime) -> Batch:
+    """The events to work on next, edits and deletions of waiting messages folded in."""
+    first = waiting[0]
+    if not isinstance(first.event, MessageReceived) or not answerable(first.event):
+        return Batch((first,), first.event)
+    run: list[tuple[StoredEvent, MessageReceived]] = []
+    folded: list[StoredEvent] = []
+    for stored in waiting:
+        event = stored.event
+        if isinstance(event, MessageReceived):
+            if not answerable(event) or event.sender.id != first.event.sender.id:
+                break
+            run.append((stored, event))
+        elif isinstance(event, MessageEdited | MessageDeleted):
+            if not _fold(run, event):
+                break
+            folded.append(stored)
+        else:
+            break
+    return _joined(run, folded, now)
+
+
+def _fold(
+    run: list[tuple[StoredEvent, MessageReceived]], event: MessageEdited | MessageDeleted
+) -> bool:
+    for place, (stored, message) in enumerate(run):
+        if message.message_id == event.message_id:
+            text = event.text if isinstance(event, MessageEdited) else ""
+            run[place] = (stored, replace(message, text=text))
+            return True
+    return False
+
+
+def _joined(
+    run: Sequence[tuple[StoredEvent, MessageReceived]],
+    folded: Sequence[StoredEvent],
+    now: datetime,
+) -> Batch:
+    spoken = [(stored, message) for stored, message in run if message.text.strip()]
+    if not spoken:
+        # Taken back, or nothing but white space: the latter deserves a word.
+        taken_back = any(isinstance(stored.event, MessageDeleted) for stored in folded)
+        everything = (*(stored for stored, _ in run), *folded)
+        return Batch(everything, None if taken_back else run[0][1])
+    count, pause = burst([(message, stored.received_at) for stored, message in spoken], now)
+    taken = spoken[:count]
+    text = "\n".join(message.text for _, message in taken)
+    until = run.index(taken[-1]) + 1
+    edits = [
+        stored
+        for stored in folded
+        if any(_about(stored.event, message) for _, message in run[:until])
+    ]
+    return Batch(
+        (*(stored for stored, _ in run[:until]), *edits),
+        replace(taken[-1][1], text=text),
+        pause,
+    )
+
+
+def _about(event: InboundEvent, message: MessageReceived) -> bool:
+    return (
+        isinstance(event, MessageEdited | MessageDeleted) and event.message_id == message.message_id
+    )
+
+
+class Dialogue:
+    """Knows what to do with every kind of event."""
+
+    def __init__(
+        self,
+        knowledge: KnowledgeBase,
+        conversations: ConversationStore,
+        transcripts: TranscriptStore,
+        *,
+        names: Mapping[str, Sequence[str]],
+        max_wrong_percent: float,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`names`: the knowledge bases that a channel may use; absent: all."""
+        self._knowledge = knowledge
+        self._conversations = conversations
+        self._transcripts = transcripts
+        self._names = names
+        self._max_wrong_percent = max_wrong_percent
+        self._clock = clock
+
+    async def respond(self, conversation_id: int, batch: Batch) -> Outcome:
+        """What a batch leads to.
+
+        Raises:
+            StoreUnavailable: Nothing was changed; try again.
+        """
+        conversation = await self._conversations.get(conversation_id)
+        event = batch.event
+        if isinstance(event, MessageReceived):
+            return await self._received(conversation, batch, event)
+        if isinstance(event, MessageEdited):
+            return await self._edited(conversation, batch, event)
+        if isinstance(event, ButtonPressed):
+            return await self._pressed(conversation, event)
+        if isinstance(event, OwnershipChanged):
+            change = _OWNER_CHANGES[event.change]
+            return Outcome(
+                before=conversation,
+                after=conversation,
+                owner_change=(change, event.agent.display_name or event.agent.id),  # type: ignore[arg-type]
+            )
+        if isinstance(event, ConversationMoved):
+            return Outcome(before=conversation, after=conversation, moved_to=event.moved_to)
+        return Outcome(before=conversation, after=conversation)
+
+    async def _received(
+        self, conversation: Conversation, batch: Batch, event: MessageReceived
+    ) -> Outcome:
+        if event.sender.role == "agent":
+            agent = event.sender.display_name or event.sender.id
+            return Outcome(before=conversation, after=conversation, owner_change=("claim", agent))
+        if not answerable(event):
+            return Outcome(before=conversation, after=conversation)
+        if bot_may_speak(conversation):
+            offered = await self._transcripts.last_choices(conversation.id)
+            if choice := _chosen(event.text, offered):
+                return await self._choose(conversation, choice)
+        return await self._ask(conversation, batch, event.text)
+
+    async def _ask(self, conversation: Conversation, batch: Batch, question: str) -> Outcome:
+        first = await self._transcripts.message_id_of(
+            conversation.id, batch.events[0].event.event_id
+        )
+        history = await self._transcripts.history(conversation.id, before=first)
+        return await take_turn(
+            conversation,
+            question,
+            history,
+            self._knowledge,
+            names=self._names.get(conversation.address.channel),
+            max_wrong_percent=self._max_wrong_percent,
+        )
+
+    async def _edited(
+        self, conversation: Conversation, batch: Batch, event: MessageEdited
+    ) -> Outcome:
+        """After the answer an edit is a new question only if more than its form changed."""
+        asked = await self._transcripts.last_question(conversation.id)
+        if asked is None or _meaning(asked) == _meaning(event.text):
+            return Outcome(before=conversation, after=conversation)
+        return await self._ask(conversation, batch, event.text)
+
+    async def _pressed(self, conversation: Conversation, event: ButtonPressed) -> Outcome:
+        button = await self._conversations.find_button(conversation.id, event.token)
+        if not bot_may_speak(conversation):
+            return Outcome(before=conversation, after=conversation, pressed=event.token)
+        if button is None or button.expires_at < self._clock():
+            asked = await self._transcripts.last_question(conversation.id)
+            says = texts(language_of(asked or ""))
+            return _says(conversation, Reply(text=says.expired))
+        return replace(await self._act(conversation, button), pressed=event.token)
+
+    async def _act(self, conversation: Conversation, button: StoredButton) -> Outcome:
+        says = texts(language_of(button.label))
+        if button.action == "choice":
+            return await self._choose(conversation, Choice(button.value, button.label))
+        if button.action == "person":
+            asked = await self._transcripts.last_question(conversation.id)
+            return outcome_of(conversation, person_turn(asked or button.label, says))
+        if button.action == "helpful":
+            return _says(conversation, Reply(text=says.thanks_for_feedback))
+        return _says(
+            conversation,
+            Reply(
+                text=says.sorry_not_helpful,
+                buttons=(NewButton(says.person, "person"),),
+            ),
+        )
+
+    async def _choose(self, conversation: Conversation, choice: Choice) -> Outcome:
+        turn = await chosen_turn(
+            choice, self._knowledge, names=self._names.get(conversation.address.channel)
+        )
+        return outcome_of(conversation, turn)
+
+
+def _says(conversation: Conversation, reply: Reply) -> Outcome:
+    return Outcome(before=conversation, after=conversation, replies=(reply,))
+
+
+def _chosen(text: str, offered: Sequence[Choice]) -> Choice | None:
+    """A choice given by its number or its words, where no button could be pressed."""
+    words = _meaning(text)
+    for number, choice in enumerate(offered, start=1):
+        if words in (str(number), _meaning(choice.label)):
+            return choice
+    return None
+
+
+def _meaning(text: str) -> str:
+    """A text without its form: letters and digits alone."""
+    return re.sub(r"\W+", "", text).casefold()

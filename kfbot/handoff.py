@@ -1,0 +1,118 @@
+"""How a person takes over and gives back: what agents can do with a conversation."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from kfbot.adapter import ChannelAdapter
+from kfbot.changes import Changes
+from kfbot.conversation import Conversation, Language
+from kfbot.desk import AgentDesk
+from kfbot.errors import KfbotError
+from kfbot.inbox import DESK_TIMEOUT_SECONDS, Inbox
+from kfbot.language import language_of
+from kfbot.store.conversations import ConversationStore, OwnerChange
+from kfbot.store.outcomes import OutcomeStore
+from kfbot.store.transcripts import TranscriptStore
+from kfbot.texts import texts
+
+logger = logging.getLogger(__name__)
+
+
+class Handoff:
+    """What agents do. Every step is a transaction of its own and never waits for a turn."""
+
+    def __init__(
+        self,
+        *,
+        conversations: ConversationStore,
+        transcripts: TranscriptStore,
+        outcomes: OutcomeStore,
+        inbox: Inbox,
+        channels: Mapping[str, ChannelAdapter],
+        desks: Sequence[AgentDesk],
+        changes: Changes,
+    ) -> None:
+        self._conversations = conversations
+        self._transcripts = transcripts
+        self._outcomes = outcomes
+        self._inbox = inbox
+        self._channels = channels
+        self._desks = desks
+        self._changes = changes
+
+    async def claim(self, conversation_id: int, agent: str) -> Conversation:
+        """Take a conversation; the bot is silent from now on.
+
+        Raises:
+            ConversationChanged: Another agent has it, or there is none with this id.
+        """
+        return await self._change(conversation_id, "claim", agent)
+
+    async def reply(
+        self, conversation_id: int, agent: str, text: str, *, internal: bool = False
+    ) -> int:
+        """Write to the customer, or (internal) to other agents; returns the message id.
+
+        Raises:
+            ConversationChanged: Another agent has it, or there is none with this id.
+        """
+        conversation = await self._conversations.get(conversation_id)
+        message_id = await self._outcomes.agent_says(
+            conversation_id, agent, text, internal=internal, pushed=self._pushed(conversation)
+        )
+        self._inbox.wake()
+        self._changes.announce(conversation_id)
+        return message_id
+
+    async def hand_back(self, conversation_id: int, agent: str) -> Conversation:
+        """Let the bot answer again; the customer is told.
+
+        Raises:
+            ConversationChanged: No agent has it and none is waited for.
+        """
+        return await self._change(conversation_id, "hand_back", agent)
+
+    async def resolve(self, conversation_id: int, agent: str) -> Conversation:
+        """Close the matter; the customer is told.
+
+        Raises:
+            ConversationChanged: It is closed already.
+        """
+        return await self._change(conversation_id, "resolve", agent)
+
+    async def _change(self, conversation_id: int, change: OwnerChange, agent: str) -> Conversation:
+        before = await self._conversations.get(conversation_id)
+        case = await self._conversations.open_case(conversation_id)
+        says = texts(await self._language(conversation_id))
+        notices = {"claim": "", "hand_back": says.handback, "resolve": says.resolved}
+        after = await self._outcomes.change_owner(
+            conversation_id,
+            change,
+            agent=agent,
+            notice=notices[change],
+            pushed=self._pushed(before),
+        )
+        self._inbox.wake()
+        self._changes.announce(conversation_id)
+        logger.info("%s", change, extra={"event": f"conversation_{change}"})
+        if case is not None and change != "claim":
+            for desk in self._desks:
+                try:
+                    async with asyncio.timeout(DESK_TIMEOUT_SECONDS):
+                        await desk.close(case)
+                except (KfbotError, TimeoutError) as error:
+                    logger.warning("desk not told: %s", error, extra={"event": "desk_not_told"})
+        return after
+
+    async def _language(self, conversation_id: int) -> Language:
+        history = await self._transcripts.history(conversation_id)
+        return language_of(" ".join(message.text for message in history[-4:]))
+
+    def _pushed(self, conversation: Conversation) -> bool:
+        adapter = self._channels.get(conversation.address.channel)
+        # Without a request of the customer's to answer, even a channel that takes the bot's
+        # messages in the response must have an agent's words pushed.
+        return adapter is not None and not adapter.capabilities.reads_transcript

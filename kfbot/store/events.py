@@ -1,0 +1,56 @@
+"""Inbound events and outbound messages as JSON, for their rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from kfbot.messages import (
+    ButtonPressed,
+    ConversationMoved,
+    InboundEvent,
+    MessageDeleted,
+    MessageEdited,
+    MessageReceived,
+    OutboundMessage,
+    OwnershipChanged,
+)
+
+_EVENTS: dict[str, TypeAdapter[Any]] = {
+    kind.__name__: TypeAdapter(kind)
+    for kind in (
+        MessageReceived,
+        MessageEdited,
+        MessageDeleted,
+        ButtonPressed,
+        OwnershipChanged,
+        ConversationMoved,
+    )
+}
+_OUTBOUND = TypeAdapter(OutboundMessage)
+
+
+def encode_event(event: InboundEvent) -> dict[str, Any]:
+    """JSON of an event; `raw` is left out."""
+    name = type(event).__name__
+    encoded: dict[str, Any] = _EVENTS[name].dump_python(event, mode="json", exclude={"raw"})
+    return {"type": name, **encoded}
+
+
+def decode_event(payload: dict[str, Any]) -> InboundEvent:
+    """The event of such JSON."""
+    fields = dict(payload)
+    event: InboundEvent = _EVENTS[fields.pop("type")].validate_python(fields)
+    return event
+
+
+def encode_message(message: OutboundMessage) -> dict[str, Any]:
+    """JSON of an outbound message."""
+    encoded: dict[str, Any] = _OUTBOUND.dump_python(message, mode="json")
+    return encoded
+
+
+def decode_message(payload: dict[str, Any]) -> OutboundMessage:
+    """The outbound message of such JSON."""
+    return _OUTBOUND.validate_python(payload)

@@ -1,0 +1,157 @@
+"""What was said in a conversation, and the turns behind it, read from SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from kfbot.conversation import Choice, HistoryMessage
+from kfbot.messages import OutboundKind, Role
+from kfbot.store import tables
+from kfbot.store.engine import Database
+
+#: The bot reads so many messages back, never the whole history.
+HISTORY_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptMessage:
+    """One message of a transcript, as the customer or an agent sees it."""
+
+    id: int
+    conversation_id: int
+    role: Role
+    sender_name: str
+    kind: OutboundKind
+    text: str
+    internal: bool
+    #: citations, buttons, decision, confidence, attachments: what there is.
+    extras: dict[str, Any]
+    platform_id: str | None
+    event_id: str | None
+    created_at: datetime
+
+
+class TranscriptStore:
+    """Reads messages and turns; every query is bounded."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def history(
+        self, conversation_id: int, *, before: int | None = None
+    ) -> tuple[HistoryMessage, ...]:
+        """The last messages before the one with id `before`, oldest first."""
+        message = tables.message.c
+        query = (
+            sa.select(message.role, message.text)
+            .where(message.conversation_id == conversation_id, message.internal.is_(False))
+            .order_by(message.id.desc())
+            .limit(HISTORY_LENGTH)
+        )
+        if before is not None:
+            query = query.where(message.id < before)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        return tuple(HistoryMessage(row.role, row.text) for row in reversed(rows))
+
+    async def transcript(
+        self, conversation_id: int, *, after: int = 0, limit: int = 200, internal: bool = False
+    ) -> tuple[TranscriptMessage, ...]:
+        """Messages with an id above `after`, oldest first; at most `limit` of the newest."""
+        message = tables.message.c
+        query = (
+            sa.select(tables.message)
+            .where(message.conversation_id == conversation_id, message.id > after)
+            .order_by(message.id.desc())
+            .limit(limit)
+        )
+        if not internal:
+            query = query.where(message.internal.is_(False))
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        return tuple(_transcript_message(row) for row in reversed(rows))
+
+    async def replies_to(
+        self, conversation_id: int, event_ids: Sequence[str]
+    ) -> tuple[TranscriptMessage, ...]:
+        """What the bot said to these inbound events, oldest first."""
+        message = tables.message.c
+        query = (
+            sa.select(tables.message)
+            .where(
+                message.conversation_id == conversation_id,
+                message.event_id.in_(event_ids),
+                message.role == "bot",
+            )
+            .order_by(message.id)
+        )
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        return tuple(_transcript_message(row) for row in rows)
+
+    async def message_id_of(self, conversation_id: int, event_id: str) -> int | None:
+        """The transcript's id of a customer's message; None for an event without one."""
+        message = tables.message.c
+        query = sa.select(sa.func.min(message.id)).where(
+            message.conversation_id == conversation_id, message.event_id == event_id
+        )
+        async with self._database.reading() as connection:
+            found: int | None = (await connection.execute(query)).scalar_one_or_none()
+        return found
+
+    async def last_question(self, conversation_id: int) -> str | None:
+        """What the customer asked in the last turn."""
+        row = await self._last_turn(conversation_id)
+        return None if row is None else str(row.question)
+
+    async def last_choices(self, conversation_id: int) -> tuple[Choice, ...]:
+        """The choices that the last turn offered; empty if it offered none."""
+        row = await self._last_turn(conversation_id)
+        choices = row.data["choices"] if row is not None else []
+        return tuple(Choice(choice["id"], choice["label"]) for choice in choices)
+
+    async def _last_turn(self, conversation_id: int) -> sa.Row[Any, Any] | None:
+        turn = tables.turn.c
+        query = (
+            sa.select(turn.question, turn.data)
+            .where(turn.conversation_id == conversation_id)
+            .order_by(turn.id.desc())
+            .limit(1)
+        )
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).one_or_none()
+
+    async def turn_data(self, conversation_id: int, event_id: str) -> dict[str, Any] | None:
+        """The answer data of the turn that an inbound event led to; None if there was none."""
+        message, turn = tables.message.c, tables.turn.c
+        query = (
+            sa.select(turn.data)
+            .join_from(tables.message, tables.turn, message.turn_id == turn.id)
+            .where(message.conversation_id == conversation_id, message.event_id == event_id)
+            .order_by(turn.id.desc())
+            .limit(1)
+        )
+        async with self._database.reading() as connection:
+            data: dict[str, Any] | None = (await connection.execute(query)).scalar_one_or_none()
+        return data
+
+
+def _transcript_message(row: sa.Row[Any]) -> TranscriptMessage:
+    return TranscriptMessage(
+        id=row.id,
+        conversation_id=row.conversation_id,
+        role=row.role,
+        sender_name=row.sender_name,
+        kind=row.kind,
+        text=row.text,
+        internal=row.internal,
+        extras=row.extras,
+        platform_id=row.platform_id,
+        event_id=row.event_id,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,106 @@
+"""What the bot says of its own, in each language, and what it recognises as small talk."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, get_args
+
+from kfbot.conversation import Language
+
+#: Longer messages are more than small talk or a wish for a person.
+LONGEST_PHRASE = 80
+
+SmallTalk = Literal["greeting", "thanks", "goodbye", "who_are_you", "how_are_you"]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The bot's own sentences in one language."""
+
+    handoff: str
+    handoff_asked: str
+    handoff_error: str
+    clarify: str
+    none_of_these: str
+    handback: str
+    resolved: str
+    helpful: str
+    not_helpful: str
+    person: str
+    thanks_for_feedback: str
+    sorry_not_helpful: str
+    expired: str
+    empty: str
+    source: str
+    chat_title: str
+    chat_greeting: str
+    #: Replies to small talk.
+    small_talk: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Phrases:
+    small_talk: dict[str, re.Pattern[str]]
+    person: re.Pattern[str]
+
+
+@cache
+def texts(language: Language) -> Texts:
+    """The bot's sentences in this language."""
+    return Texts(**_read(language)["texts"])
+
+
+def small_talk(text: str) -> SmallTalk | None:
+    """The kind of small talk that a whole message is; None where it is more than that."""
+    words = _normalised(text)
+    for language in get_args(Language):
+        for kind, pattern in _phrases(language).small_talk.items():
+            if pattern.fullmatch(words):
+                found: SmallTalk = kind  # type: ignore[assignment]  # keys of our own file
+                return found
+    return None
+
+
+def wants_person(text: str) -> bool:
+    """True where a message as a whole asks for a person, in whatever language."""
+    words = _normalised(text)
+    return any(
+        _phrases(language).person.fullmatch(words) is not None for language in get_args(Language)
+    )
+
+
+@cache
+def _read(language: Language) -> dict[str, dict[str, Any]]:
+    return tomllib.loads(files(__name__).joinpath(f"{language}.toml").read_text("utf-8"))
+
+
+@cache
+def _phrases(language: Language) -> _Phrases:
+    phrases = _read(language)["phrases"]
+    before, after = phrases["before"], phrases["after"]
+    return _Phrases(
+        {kind: _whole(before, phrases[kind], after) for kind in get_args(SmallTalk)},
+        _whole(before + phrases["person_before"], phrases["person"], after),
+    )
+
+
+def _whole(before: list[str], cores: list[str], after: list[str]) -> re.Pattern[str]:
+    """One of the cores, with any of the other words around it. Chinese has no spaces."""
+    first, core, last = ("|".join(words) for words in (before, cores, after))
+    return re.compile(f"(?:(?:{first}) ?){{0,6}}(?:{core})(?: ?(?:{last})){{0,4}}")
+
+
+def _normalised(text: str) -> str:
+    """Lower case, full-width forms folded, punctuation and emoji as single spaces."""
+    if len(text) > LONGEST_PHRASE:
+        return ""
+    folded = unicodedata.normalize("NFKC", text).lower().replace("'", "")
+    kept = "".join(
+        character if unicodedata.category(character)[0] in "LN" else " " for character in folded
+    )
+    return " ".join(kept.split())

@@ -1,0 +1,152 @@
+"""One turn: what inbound events lead to. Reads; the store commits the outcome in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from kfbot.answer import answer_question, answered
+from kfbot.conversation import (
+    Choice,
+    Conversation,
+    HandoffReason,
+    HistoryMessage,
+    Language,
+    State,
+    Turn,
+    bot_may_speak,
+    hand_off,
+    reopen,
+)
+from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.knowledge_base import KnowledgeBase
+from kfbot.language import language_of
+from kfbot.messages import ButtonAction, Citation, ConversationId, OutboundKind
+from kfbot.texts import Texts, texts
+
+
+@dataclass(frozen=True, slots=True)
+class NewButton:
+    """A button to be shown, with what it will do."""
+
+    label: str
+    action: ButtonAction
+    #: choice: the document id.
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A message of the bot, to be stored and sent."""
+
+    text: str
+    kind: OutboundKind = "message"
+    citations: tuple[Citation, ...] = ()
+    buttons: tuple[NewButton, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Everything that a turn changes; nothing of it is done before it is committed."""
+
+    before: Conversation
+    after: Conversation
+    turn: Turn | None = None
+    replies: tuple[Reply, ...] = ()
+    #: Set where a case is to be opened.
+    case_reason: HandoffReason | None = None
+    #: Token of a button that was pressed.
+    pressed: str | None = None
+    moved_to: ConversationId | None = None
+    #: Set where an agent took, gave back or resolved the conversation.
+    owner_change: tuple[Literal["claim", "hand_back", "resolve"], str] | None = None
+
+
+async def take_turn(
+    conversation: Conversation,
+    question: str,
+    history: Sequence[HistoryMessage],
+    knowledge: KnowledgeBase,
+    *,
+    names: Sequence[str] | None = None,
+    max_wrong_percent: float = 5.0,
+) -> Outcome:
+    """Answer a customer, unless an agent is in charge: then the bot is silent."""
+    if not bot_may_speak(conversation):
+        turn = Turn(question=question, decision="silent", confidence=0.0, text="")
+        return Outcome(before=conversation, after=conversation, turn=turn)
+    turn = await answer_question(
+        question,
+        knowledge,
+        history=history,
+        names=names,
+        max_wrong_percent=max_wrong_percent,
+    )
+    return outcome_of(conversation, turn)
+
+
+async def chosen_turn(
+    choice: Choice, knowledge: KnowledgeBase, *, names: Sequence[str] | None = None
+) -> Turn:
+    """Answer with the entry that the customer chose among those offered."""
+    language = language_of(choice.label)
+    try:
+        found = await knowledge.search(choice.label, names=names)
+    except KnowledgeBaseUnavailable:
+        return person_turn(choice.label, texts(language), "error")
+    for passage in found.passages:
+        if passage.document_id == choice.id:
+            # The customer says so: nothing is surer.
+            return answered(choice.label, replace(found, passages=(passage,)), 1.0)
+    return person_turn(choice.label, texts(language), "unsure")
+
+
+def person_turn(question: str, says: Texts, reason: HandoffReason = "asked_for_person") -> Turn:
+    """The turn that gets a person, without a search."""
+    sentences = {"asked_for_person": says.handoff_asked, "error": says.handoff_error}
+    return Turn(
+        question=question,
+        decision="handoff",
+        confidence=0.0,
+        text=sentences.get(reason, says.handoff),
+        reason=reason,
+    )
+
+
+def outcome_of(conversation: Conversation, turn: Turn) -> Outcome:
+    """What a decided turn changes."""
+    language = language_of(turn.text)
+    reply = Reply(text=turn.text, citations=turn.citations, buttons=_buttons(turn, language))
+    if turn.decision != "handoff":
+        after = reopen(conversation) if conversation.state is State.CLOSED else conversation
+        return Outcome(before=conversation, after=after, turn=turn, replies=(reply,))
+    return Outcome(
+        before=conversation,
+        after=hand_off(conversation),
+        turn=turn,
+        replies=(replace(reply, kind="handoff"),),
+        case_reason=turn.reason or "unsure",
+    )
+
+
+def failed_turn(conversation: Conversation, question: str) -> Outcome:
+    """What a turn that went wrong again and again comes to: a polite sentence and a person."""
+    if not bot_may_speak(conversation):
+        return Outcome(before=conversation, after=conversation)
+    turn = person_turn(question, texts(language_of(question)), "error")
+    return outcome_of(conversation, turn)
+
+
+def _buttons(turn: Turn, language: Language) -> tuple[NewButton, ...]:
+    says = texts(language)
+    if turn.decision == "clarify":
+        choices = tuple(NewButton(choice.label, "choice", choice.id) for choice in turn.choices)
+        return (*choices, NewButton(says.none_of_these, "person"))
+    if turn.decision == "answer":
+        return (
+            NewButton(says.helpful, "helpful"),
+            NewButton(says.not_helpful, "not_helpful"),
+            NewButton(says.person, "person"),
+        )
+    return ()
