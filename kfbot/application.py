@@ -52,8 +52,18 @@ class Application:
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             tasks.create_task(self.inbox.run(), name="inbox")
             for channel, adapter in self.channels.items():
-                await stack.enter_async_context(adapter)
+                if not await self._opened(stack, channel, adapter):
+                    continue
                 tasks.create_task(self._listen(channel, adapter), name=f"listen-{channel}")
+
+    async def _opened(self, stack: AsyncExitStack, channel: str, adapter: ChannelAdapter) -> bool:
+        try:
+            await stack.enter_async_context(adapter)
+        except ChannelError as error:
+            logger.error("channel not opened: %s", error, extra={"event": "channel_down"})
+            self.outbox.stopped[channel] = str(error)
+            return False
+        return True
 
     async def ask(self, query: str, *, history: Sequence[HistoryMessage] = ()) -> Turn:
         """Answer a question that belongs to no conversation; nothing is stored."""

@@ -6,7 +6,6 @@ import asyncio
 import difflib
 import fcntl
 import importlib
-import pkgutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -207,7 +206,7 @@ def open_channel(name: str, section: Mapping[str, object], settings: Settings) -
         near = difflib.get_close_matches(str(platform), known, n=1)
         hint = f", did you mean {near[0]}?" if near else f": one of {', '.join(known)}"
         raise SettingsError(f"{where} platform: {platform!r} is unknown{hint}")
-    adapter_type: type[ChannelAdapter] = importlib.import_module(f"adapters.{platform}").ADAPTER
+    adapter_type = _adapter_type(str(platform))
     try:
         validated = adapter_type.settings_type.model_validate(section)
     except ValidationError as error:
@@ -216,14 +215,25 @@ def open_channel(name: str, section: Mapping[str, object], settings: Settings) -
     return adapter_type(name, validated)
 
 
+def _adapter_type(platform: str) -> type[ChannelAdapter]:
+    try:
+        adapter_type: type[ChannelAdapter] = importlib.import_module(f"adapters.{platform}").ADAPTER
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"platform {platform} needs {error.name}: pip install 'kfbot[{platform}]'"
+        ) from None
+    return adapter_type
+
+
 def platforms() -> list[str]:
-    """The platforms that there is an adapter file for."""
+    """The platforms that there is an adapter file for, without importing their SDKs."""
     import adapters
 
     return sorted(
-        module.name
-        for module in pkgutil.iter_modules(adapters.__path__)
-        if hasattr(importlib.import_module(f"adapters.{module.name}"), "ADAPTER")
+        file.stem
+        for folder in adapters.__path__
+        for file in Path(folder).glob("*.py")
+        if "\nADAPTER = " in file.read_text(encoding="utf-8")
     )
 
 

@@ -98,5 +98,8 @@ class KnowledgeBase(Protocol):
             KnowledgeBaseUnavailable: Nothing was changed.
         """
 
+    async def examples(self, language: str, limit: int) -> tuple[str, ...]:
+        """Some questions in a language ("zh" or "en") that it can answer, for a greeting."""
+
     async def status(self) -> tuple[KnowledgeStatus, ...]:
         """The state of every configured knowledge base."""

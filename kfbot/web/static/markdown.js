@@ -4,7 +4,7 @@
 import { h, link, safeAddress } from "./elements.js";
 
 const FENCE = /^ {0,3}(`{3,}|~{3,})/;
-const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$/;
+const HEADING = /^ {0,3}(#{1,6})(?=[ \t]|$)(.*)$/;
 const RULE = /^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$/;
 const QUOTE = /^ {0,3}> ?/;
 const ITEM = /^( {0,3})(?:([-+*])|(\d{1,9})[.)])(?:([ \t]+)(.*)|[ \t]*)$/;
@@ -47,7 +47,7 @@ function fence(lines, start, parent) {
 function heading(lines, start, parent) {
   const [, marks, content] = HEADING.exec(lines[start]);
   const attributes = { role: "heading", "aria-level": Math.min(marks.length + 2, 6), class: "heading" };
-  parent.append(inline(content ?? "", h("p", attributes)));
+  parent.append(inline(content.trim().replace(/ #+$/, ""), h("p", attributes)));
   return start + 1;
 }
 
@@ -106,9 +106,15 @@ function itemLines(lines, start, item) {
 const interrupts = (line) =>
   FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line) || ITEM.test(line);
 
+/** "2024. " at the start of a line is no list in the middle of a paragraph. */
+const interruptsParagraph = (line) => {
+  const item = ITEM.exec(line);
+  return item ? Boolean(item[5]) && Number(item[3] ?? 1) === 1 : interrupts(line);
+};
+
 function paragraph(lines, start, parent) {
   let end = start + 1;
-  while (end < lines.length && lines[end].trim() && !interrupts(lines[end])) end += 1;
+  while (end < lines.length && lines[end].trim() && !interruptsParagraph(lines[end])) end += 1;
   const text = lines.slice(start, end).map((line) => line.trim().replace(/\\$/, "")).join("\n");
   parent.append(inline(text, h("p")));
   return end;
@@ -122,7 +128,7 @@ const AUTOLINK = /<((?:https?:\/\/|mailto:)[^\s<>]{1,2000})>/y;
 const BARE = /https?:\/\/[\w\-.~:/?#[\]@!$&'()*+,;=%]{1,2000}/y;
 const ENTITY = /&(amp|lt|gt|quot|apos|nbsp|#\d{1,7}|#x[\da-f]{1,6});/iy;
 const MARKS = /\*\*|__|~~|\*|_/y;
-const TARGET = /\(\s*(?:<([^<>\n]{0,2000})>|([^\s<>]{0,2000}?))(?:\s+(?:"[^"]{0,500}"|'[^']{0,500}'))?\s*\)/y;
+const TARGET = /\(\s*(?:<([^<>\n]{0,2000})>|((?:[^\s<>()]|\([^\s<>()]{0,200}\)){0,2000}))(?:\s+(?:"[^"]{0,500}"|'[^']{0,500}'))?\s*\)/y;
 const ENTITIES = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0" };
 const TAGS = { "**": "strong", __: "strong", "*": "em", _: "em", "~~": "del" };
 const LONGEST_LABEL = 1000;
@@ -275,7 +281,7 @@ function emphasis(text, at, { put, open, flush }) {
 /** In "***" the mark that was opened last closes first. */
 function closingMark(text, at, open) {
   const { mark } = open.at(-1);
-  return mark && text.startsWith(mark, at) ? mark : null;
+  return mark && text.startsWith(mark[0].repeat(3), at) ? mark : null;
 }
 
 function unwrap(open) {

@@ -1,0 +1,1 @@
+"""The HTTP server: webhooks, web chat, API, health; static pages beside it."""

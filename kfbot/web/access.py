@@ -1,0 +1,163 @@
+"""Who may use the HTTP API, and how a chat visitor is known again."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from kfbot.errors import SettingsError
+
+VISITOR_COOKIE = "kfbot_visitor"
+#: A visitor is known for so long.
+VISITOR_SECONDS = 180 * 24 * 3600
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+
+
+class Refused(Exception):
+    """A request is not allowed; `status` is what to answer with."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def is_loopback(host: str) -> bool:
+    """True for names and addresses of this machine alone."""
+    name = host.strip("[]").lower()
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def check_exposure(host: str, tokens: Sequence[str]) -> None:
+    """Refuse to serve an API without tokens to other machines.
+
+    Raises:
+        SettingsError: The address is not loopback and there are no tokens.
+    """
+    if not is_loopback(host) and not tokens:
+        raise SettingsError(
+            f"[web] host {host} can be reached from other machines: set [web] tokens"
+            " (or KFBOT_WEB__TOKENS='[\"…\"]') first, or use 127.0.0.1"
+        )
+
+
+class Access:
+    """Checks API requests against the operator's tokens and the server's own."""
+
+    def __init__(self, tokens: Sequence[str], own_token: str) -> None:
+        """`own_token` is the one that lies in server.json for commands on this machine."""
+        self._open_on_loopback = not tokens
+        self._tokens = tuple(token.encode() for token in (*tokens, own_token))
+
+    def check(self, request: web.Request) -> None:
+        """Let a request through.
+
+        Raises:
+            Refused: 401 without a valid token; 403 or 415 for what a foreign page could send.
+        """
+        if "Authorization" in request.headers:
+            self._check_token(request.headers["Authorization"])
+        elif not self._open_on_loopback or any(name in request.headers for name in _FORWARDED):
+            raise Refused(401, "a bearer token is needed: Authorization: Bearer …")
+        else:
+            check_same_machine(request)
+        if request.method in ("POST", "PUT", "PATCH") and request.content_type != (
+            "application/json"
+        ):
+            raise Refused(415, "send Content-Type: application/json")
+
+    def _check_token(self, header: str) -> None:
+        scheme, _, token = header.partition(" ")
+        # Every token is compared, in constant time.
+        matches = [hmac.compare_digest(token.strip().encode(), known) for known in self._tokens]
+        if scheme.lower() != "bearer" or not any(matches):
+            raise Refused(401, "the bearer token is not valid")
+
+
+def check_same_machine(request: web.Request) -> None:
+    """Let only this machine's own programs and pages through.
+
+    A page of another site can make a browser call 127.0.0.1; its Origin, or (by DNS
+    rebinding) its Host, gives it away.
+
+    Raises:
+        Refused: 403.
+    """
+    if not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+        raise Refused(403, "the API answers without a token only at 127.0.0.1 or localhost")
+    check_same_origin(request)
+
+
+def check_same_origin(request: web.Request) -> None:
+    """Refuse what a page of another origin sends.
+
+    Raises:
+        Refused: 403.
+    """
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        raise Refused(403, "requests from pages of another origin are refused")
+
+
+class Visitors:
+    """Signed ids of chat visitors: nobody can take another's conversation."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def known(self, request: web.Request) -> str | None:
+        """The visitor's id, if the request carries one that we signed."""
+        visitor, _, signature = request.cookies.get(VISITOR_COOKIE, "").partition(".")
+        if visitor and hmac.compare_digest(signature, self._sign(visitor)):
+            return visitor
+        return None
+
+    def welcome(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Give a new visitor an id."""
+        if self.known(request) is not None:
+            return
+        visitor = secrets.token_urlsafe(18)
+        # In a frame on the shop's own site the cookie is a third party's: browsers then
+        # take it only over https, and marked so.
+        secure = request.headers.get("X-Forwarded-Proto", request.scheme) == "https"
+        response.set_cookie(
+            VISITOR_COOKIE,
+            f"{visitor}.{self._sign(visitor)}",
+            max_age=VISITOR_SECONDS,
+            httponly=True,
+            secure=secure,
+            samesite="None" if secure else "Lax",
+            path="/chat",
+        )
+
+    def _sign(self, visitor: str) -> str:
+        return hmac.new(self._key, visitor.encode(), hashlib.sha256).hexdigest()
+
+
+def load_key(data_dir: Path) -> bytes:
+    """The server's signing key, made at first use, readable by its owner alone."""
+    path = data_dir / "visitor.key"
+    if not path.exists():
+        write_private(path, secrets.token_hex(32))
+    return path.read_bytes()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, in one step."""
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)

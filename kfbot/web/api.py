@@ -1,0 +1,274 @@
+"""`/api/v1`: questions, conversations, knowledge. Answers are {"code", "msg", "data"}."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kfbot.application import Application
+from kfbot.conversation import State
+from kfbot.settings import describe
+from kfbot.store.conversations import ConversationSummary
+from kfbot.store.transcripts import TranscriptMessage
+from kfbot.web.jobs import Jobs, report_data
+
+#: A question may be so long, in characters.
+LONGEST_QUERY = 200_000
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class BadRequest(Exception):
+    """The request's body or query is wrong; the text says how."""
+
+
+class NotFound(Exception):
+    """There is no such thing; the text names it."""
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class AskBody(_Body):
+    """Body of `POST /api/v1/ask`."""
+
+    query: str = Field(max_length=LONGEST_QUERY)
+    conversation: str | None = Field(default=None, min_length=1, max_length=200)
+
+
+class AgentBody(_Body):
+    """Body of claim, handback and resolve."""
+
+    agent: str = Field(default="agent", min_length=1, max_length=100)
+
+
+class ReplyBody(AgentBody):
+    """Body of a reply or an internal note."""
+
+    text: str = Field(min_length=1, max_length=20_000)
+    internal: bool = False
+
+
+def success(data: Any, *, status: int = 200, message: str = "success") -> web.Response:
+    """A successful answer."""
+    return web.json_response({"code": status, "msg": message, "data": data}, status=status)
+
+
+def failure(status: int, message: str) -> web.Response:
+    """A failed answer; the HTTP status equals the code."""
+    return web.json_response({"code": status, "msg": message, "data": None}, status=status)
+
+
+class Api:
+    """The handlers; each is a few lines over the application."""
+
+    def __init__(self, application: Application, jobs: Jobs) -> None:
+        self._application = application
+        self._jobs = jobs
+
+    def routes(self) -> list[web.RouteDef]:
+        """Everything under /api/v1."""
+        one = "/api/v1/conversations/{id}"
+        return [
+            web.post("/api/v1/ask", self.ask),
+            web.get("/api/v1/conversations", self.conversations),
+            web.get(one, self.conversation),
+            web.post(f"{one}/claim", self.claim),
+            web.post(f"{one}/reply", self.reply),
+            web.post(f"{one}/handback", self.hand_back),
+            web.post(f"{one}/resolve", self.resolve),
+            web.get("/api/v1/knowledge", self.knowledge),
+            web.get("/api/v1/knowledge/search", self.search),
+            web.post("/api/v1/knowledge/reload", self.reload),
+            web.post("/api/v1/knowledge/{name}/reload", self.reload),
+            web.get("/api/v1/jobs/{id}", self.job),
+        ]
+
+    async def ask(self, request: web.Request) -> web.Response:
+        """Answer; without a conversation nothing is stored."""
+        body = await _read(request, AskBody)
+        if body.conversation is None:
+            return success((await self._application.ask(body.query)).as_data())
+        data = await self._application.ask_in(body.conversation, body.query)
+        if data is None:
+            return failure(504, "the turn takes long; its answer will be in the transcript")
+        return success(data)
+
+    async def conversations(self, request: web.Request) -> web.Response:
+        """List conversations by state, the longest waiting first."""
+        named = request.query.get("state", "waiting,agent").split(",")
+        try:
+            states = [State(name) for name in named]
+        except ValueError:
+            raise BadRequest(f"state: one of {', '.join(State)}") from None
+        listed = await self._application.conversations.list(states)
+        return success([_summary_data(summary) for summary in listed])
+
+    async def conversation(self, request: web.Request) -> web.Response:
+        """One conversation with its transcript, internal notes included."""
+        conversation_id, after = _number(request.match_info["id"]), request.query.get("after")
+        transcript = await self._application.transcripts.transcript(
+            conversation_id, after=_number(after or "0"), internal=True
+        )
+        return success(
+            await self._state(conversation_id)
+            | {"transcript": [message_data(message) for message in transcript]}
+        )
+
+    async def claim(self, request: web.Request) -> web.Response:
+        """An agent takes the conversation."""
+        return await self._change(request, self._application.handoff.claim)
+
+    async def hand_back(self, request: web.Request) -> web.Response:
+        """The bot answers again."""
+        return await self._change(request, self._application.handoff.hand_back)
+
+    async def resolve(self, request: web.Request) -> web.Response:
+        """The matter is settled."""
+        return await self._change(request, self._application.handoff.resolve)
+
+    async def reply(self, request: web.Request) -> web.Response:
+        """An agent writes to the customer, or a note to other agents."""
+        body = await _read(request, ReplyBody)
+        message_id = await self._application.handoff.reply(
+            _number(request.match_info["id"]), body.agent, body.text, internal=body.internal
+        )
+        return success({"message_id": message_id})
+
+    async def knowledge(self, request: web.Request) -> web.Response:
+        """The state of every knowledge base."""
+        status = await self._application.knowledge.status()
+        return success(
+            [
+                {
+                    "name": one.name,
+                    "documents": one.documents,
+                    "chunks": one.chunks,
+                    "generation": one.generation,
+                    "loaded_at": one.loaded_at.isoformat() if one.loaded_at else None,
+                    "unreadable": list(one.unreadable),
+                }
+                for one in status
+            ]
+        )
+
+    async def search(self, request: web.Request) -> web.Response:
+        """What is found for a question, with scores; nothing is decided."""
+        query = request.query.get("q", "")
+        if not query.strip():
+            raise BadRequest("q: the question is missing")
+        found = await self._application.knowledge.search(query)
+        return success(
+            {
+                "passages": [
+                    {
+                        "knowledge_base": passage.knowledge_base,
+                        "id": passage.document_id,
+                        "title": passage.title or passage.question,
+                        "heading": passage.heading,
+                        "text": passage.quote or passage.text,
+                        "score": round(passage.score, 4),
+                    }
+                    for passage in found.passages
+                ],
+                "evidence": {name: round(value, 4) for name, value in found.evidence.items()},
+            }
+        )
+
+    async def reload(self, request: web.Request) -> web.Response:
+        """Load changed sources; the answer names the job to ask about."""
+        name = request.match_info.get("name")
+        known = self._application.settings.knowledge
+        if name is not None and name not in known:
+            raise NotFound(f"there is no knowledge base {name}, only {', '.join(known)}")
+        job = self._jobs.start(self._application.knowledge, None if name is None else [name])
+        return success({"job": job.id}, status=202, message="accepted")
+
+    async def job(self, request: web.Request) -> web.Response:
+        """How far a job is."""
+        job = self._jobs.find(request.match_info["id"])
+        if job is None:
+            raise NotFound("there is no such job")
+        return success(
+            {
+                "state": job.state,
+                "stage": job.stage,
+                "done": job.done,
+                "total": job.total,
+                "error": job.error,
+                "reports": [report_data(report) for report in job.reports],
+            }
+        )
+
+    async def _change(
+        self, request: web.Request, change: Callable[[int, str], Awaitable[object]]
+    ) -> web.Response:
+        body = await _read(request, AgentBody)
+        conversation_id = _number(request.match_info["id"])
+        await change(conversation_id, body.agent)
+        return success(await self._state(conversation_id))
+
+    async def _state(self, conversation_id: int) -> dict[str, Any]:
+        conversation = await self._application.conversations.get(conversation_id)
+        return {
+            "id": conversation.id,
+            "channel": conversation.address.channel,
+            "state": str(conversation.state),
+            "agent": conversation.agent,
+        }
+
+
+def message_data(message: TranscriptMessage) -> dict[str, Any]:
+    """A transcript message as JSON, without what only agents' pages need."""
+    return {
+        "id": message.id,
+        "role": message.role,
+        "name": message.sender_name,
+        "kind": message.kind,
+        "text": message.text,
+        "internal": message.internal,
+        "citations": message.extras.get("citations", []),
+        "created_at": message.created_at.isoformat(),
+    }
+
+
+def _summary_data(summary: ConversationSummary) -> dict[str, Any]:
+    conversation, case = summary.conversation, summary.case
+    return {
+        "id": conversation.id,
+        "channel": conversation.address.channel,
+        "customer": summary.customer_name,
+        "state": str(conversation.state),
+        "agent": conversation.agent,
+        "last_text": summary.last_text,
+        "updated_at": summary.updated_at.isoformat(),
+        "case": None
+        if case is None
+        else {
+            "id": case.id,
+            "reason": case.reason,
+            "question": case.question,
+            "draft": case.draft,
+            "opened_at": case.opened_at.isoformat(),
+        },
+    }
+
+
+async def _read(request: web.Request, model: type[Body]) -> Body:
+    raw = await request.read()
+    try:
+        return model.model_validate_json(raw or b"{}")
+    except ValidationError as error:
+        raise BadRequest(describe(error, model, where="body")) from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise BadRequest("body: not valid JSON in UTF-8") from None
+
+
+def _number(text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) <= 18:
+        return int(text)
+    raise NotFound(f"{text[:40]!r} is no id")

@@ -1,0 +1,221 @@
+"""`/chat`: the customer's page; messages come in by POST, everything goes out by push."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from kfbot.adapter import ChannelAdapter, WebhookRequest
+from kfbot.application import Application
+from kfbot.conversation import Language
+from kfbot.messages import ConversationId
+from kfbot.store.transcripts import TranscriptMessage
+from kfbot.texts import texts
+from kfbot.web.access import Refused, Visitors, check_same_origin
+
+STATIC = Path(__file__).parent / "static"
+WEB_CHANNEL = "web"
+#: A sign of life for proxies that cut silent connections.
+HEARTBEAT_SECONDS = 15.0
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " img-src 'self' data:; base-uri 'none'; form-action 'none'"
+)
+_EXAMPLES = 3
+
+
+class Chat:
+    """The handlers of the chat page."""
+
+    def __init__(self, application: Application, visitors: Visitors) -> None:
+        self._application = application
+        self._visitors = visitors
+        #: Set when the server stops: open pushes end, and pages connect again.
+        self.closing = asyncio.Event()
+
+    def routes(self) -> list[web.RouteDef]:
+        """The page, its files, and what it calls."""
+        return [
+            web.get("/chat", self.page),
+            web.get("/chat/static/{name}", self.file),
+            web.get("/widget.js", self.widget),
+            web.get("/chat/config", self.config),
+            web.post("/chat/messages", self.message),
+            web.get("/chat/events", self.events),
+        ]
+
+    async def page(self, request: web.Request) -> web.StreamResponse:
+        """The chat page; a new visitor gets an id."""
+        response = web.FileResponse(
+            STATIC / "chat.html",
+            headers={"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-store"},
+        )
+        self._visitors.welcome(request, response)
+        return response
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """A script or style of the page."""
+        name = request.match_info["name"]
+        known = {file.name for file in STATIC.iterdir() if file.suffix in (".js", ".css", ".svg")}
+        if name not in known:
+            raise web.HTTPNotFound
+        return web.FileResponse(STATIC / name, headers={"Cache-Control": "no-cache"})
+
+    async def widget(self, request: web.Request) -> web.StreamResponse:
+        """The script that puts a chat button on the operator's own pages."""
+        return web.FileResponse(STATIC / "widget.js", headers={"Cache-Control": "no-cache"})
+
+    async def config(self, request: web.Request) -> web.Response:
+        """The page's words, in the language asked for."""
+        language: Language = "zh" if request.query.get("lang", "").startswith("zh") else "en"
+        says = texts(language)
+        examples = await self._application.knowledge.examples(language, _EXAMPLES)
+        return web.json_response(
+            {
+                "title": says.chat_title,
+                "greeting": says.chat_greeting,
+                "examples": list(examples),
+                "languages": ["zh", "en"],
+            }
+        )
+
+    async def message(self, request: web.Request) -> web.Response:
+        """Store what the customer wrote or pressed."""
+        check_same_origin(request)
+        visitor = self._known(request)
+        if request.content_type != "application/json":
+            raise Refused(415, "send Content-Type: application/json")
+        reply = await self._adapter().receive_webhook(
+            WebhookRequest(
+                method="POST",
+                query={"conversation": visitor},
+                headers={name.lower(): value for name, value in request.headers.items()},
+                body=await request.read(),
+            )
+        )
+        for event in reply.events:
+            await self._application.inbox.accept(event)
+        return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Push the transcript after Last-Event-ID, then what comes, until either side leaves."""
+        visitor = self._known(request)
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream; charset=utf-8",
+                "Cache-Control": "no-store",
+                # nginx would otherwise collect the events.
+                "X-Accel-Buffering": "no",
+            }
+        )
+        await response.prepare(request)
+        after = request.headers.get("Last-Event-ID") or request.query.get("after") or "0"
+        push = _Push(self._application, response, visitor, int(after) if after.isdecimal() else 0)
+        with suppress(ConnectionResetError):
+            await push.run(self.closing)
+        return response
+
+    def _known(self, request: web.Request) -> str:
+        visitor = self._visitors.known(request)
+        if visitor is None:
+            raise Refused(401, "open /chat first: it gives you a visitor id")
+        return visitor
+
+    def _adapter(self) -> ChannelAdapter:
+        return self._application.channels[WEB_CHANNEL]
+
+
+class _Push:
+    """One open page: what it has seen, and what it gets next."""
+
+    def __init__(
+        self,
+        application: Application,
+        response: web.StreamResponse,
+        visitor: str,
+        after: int,
+    ) -> None:
+        self._application = application
+        self._response = response
+        self._address = ConversationId(WEB_CHANNEL, visitor)
+        self._after = after
+        self._state: dict[str, Any] | None = None
+
+    async def run(self, closing: asyncio.Event) -> None:
+        conversation = await self._application.conversations.find(self._address)
+        # A visitor who has not written yet has no conversation: id 0 watches all.
+        with self._application.changes.watching(conversation.id if conversation else 0) as event:
+            await self._catch_up()
+            await self._write("ready", {})
+            while conversation is not None or not await self._began():
+                if await self._changed(event, closing):
+                    return
+                event.clear()
+                await self._catch_up()
+        await self.run(closing)
+
+    async def _began(self) -> bool:
+        return await self._application.conversations.find(self._address) is not None
+
+    async def _changed(self, event: asyncio.Event, closing: asyncio.Event) -> bool:
+        """Wait for a change; True where the server stops."""
+        waits = [asyncio.create_task(event.wait()), asyncio.create_task(closing.wait())]
+        try:
+            while True:
+                done, _ = await asyncio.wait(
+                    waits, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                if done:
+                    return closing.is_set()
+                await self._response.write(b": still here\n\n")
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _catch_up(self) -> None:
+        conversation = await self._application.conversations.find(self._address)
+        if conversation is None:
+            return
+        messages = await self._application.transcripts.transcript(
+            conversation.id, after=self._after
+        )
+        for message in messages:
+            await self._write("message", _page_message(message), event_id=message.id)
+            self._after = message.id
+        state = {"state": str(conversation.state), "agent": conversation.agent}
+        if state != self._state:
+            self._state = state
+            await self._write("state", state)
+        if messages and messages[-1].role == "customer" and state["state"] in ("bot", "closed"):
+            await self._write("typing", {})
+
+    async def _write(self, name: str, data: dict[str, Any], event_id: int | None = None) -> None:
+        lines = [f"event: {name}", f"data: {json.dumps(data, ensure_ascii=False)}"]
+        if event_id is not None:
+            lines.insert(0, f"id: {event_id}")
+        await self._response.write(("\n".join(lines) + "\n\n").encode())
+
+
+def _page_message(message: TranscriptMessage) -> dict[str, Any]:
+    buttons = [
+        {"id": button["token"], "label": button["label"], "action": button["action"]}
+        for button in message.extras.get("buttons", ())
+    ]
+    offers_choices = any(button["action"] == "choice" for button in buttons)
+    return {
+        "id": message.id,
+        "role": message.role,
+        "name": message.sender_name,
+        "kind": message.kind,
+        "text": message.text,
+        "created_at": message.created_at.isoformat(),
+        "client_id": message.platform_id if message.role == "customer" else None,
+        "citations": message.extras.get("citations", []),
+        "choices": buttons if offers_choices else [],
+        "feedback": [] if offers_choices else buttons,
+    }

@@ -1,0 +1,186 @@
+"""The aiohttp server: routes, limits, and every error as one clear answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from kfbot.application import Application
+from kfbot.errors import (
+    ConversationChanged,
+    KnowledgeBaseUnavailable,
+    SettingsError,
+    StoreUnavailable,
+    WebhookRejected,
+)
+from kfbot.web import webhooks
+from kfbot.web.access import (
+    Access,
+    Refused,
+    Visitors,
+    check_exposure,
+    is_loopback,
+    load_key,
+    write_private,
+)
+from kfbot.web.api import Api, BadRequest, NotFound, failure
+from kfbot.web.chat import STATIC, Chat
+from kfbot.web.jobs import Jobs
+
+logger = logging.getLogger(__name__)
+
+#: Larger bodies are refused before they are read.
+LARGEST_BODY = 1024 * 1024
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+_STATUS: dict[type[Exception], int] = {
+    BadRequest: 400,
+    NotFound: 404,
+    ConversationChanged: 409,
+    KnowledgeBaseUnavailable: 503,
+    StoreUnavailable: 503,
+}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serving(application: Application, *, port: int | None = None) -> AsyncIterator[str]:
+    """Serve the application; yields its URL. server.json tells commands where it is.
+
+    Raises:
+        SettingsError: The port is taken, or the address needs tokens.
+    """
+    settings = application.settings
+    tokens = [token.get_secret_value() for token in settings.web.tokens]
+    check_exposure(settings.web.host, tokens)
+    own_token = secrets.token_urlsafe(32)
+    jobs = Jobs()
+    chat = Chat(application, Visitors(load_key(settings.data_dir)))
+    runner = web.AppRunner(
+        create_app(application, Access(tokens, own_token), chat, jobs),
+        access_log=None,
+        shutdown_timeout=10,
+    )
+    await runner.setup()
+    site = web.TCPSite(runner, settings.web.host, settings.web.port if port is None else port)
+    try:
+        await _start(site)
+        url = _url(settings.web.host, runner)
+        file = settings.data_dir / "server.json"
+        write_private(file, json.dumps({"url": url, "token": own_token}))
+        try:
+            yield url
+        finally:
+            file.unlink(missing_ok=True)
+            chat.closing.set()
+            await jobs.close()
+    finally:
+        await runner.cleanup()
+
+
+def create_app(application: Application, access: Access, chat: Chat, jobs: Jobs) -> web.Application:
+    """The routes, each behind its check."""
+    app = web.Application(
+        client_max_size=LARGEST_BODY, middlewares=[_answering_errors, _guarding(access)]
+    )
+
+    async def webhook(request: web.Request) -> web.StreamResponse:
+        return await webhooks.receive(application, request)
+
+    async def health(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"status": "ok"})
+
+    async def ready(request: web.Request) -> web.StreamResponse:
+        stopped = application.outbox.stopped
+        reasons = [f"{channel}: {reason}" for channel, reason in stopped.items()]
+        return web.json_response(
+            {"status": "degraded" if reasons else "ok", "reasons": reasons},
+            status=503 if reasons else 200,
+        )
+
+    async def openapi(request: web.Request) -> web.StreamResponse:
+        return web.FileResponse(STATIC / "openapi.json")
+
+    async def root(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound("/chat")
+
+    app.add_routes(
+        [
+            web.get("/", root),
+            web.get("/healthz", health),
+            web.get("/readyz", ready),
+            web.get("/api/v1/openapi.json", openapi),
+            web.route("*", "/webhooks/{channel}", webhook),
+            *Api(application, jobs).routes(),
+            *chat.routes(),
+        ]
+    )
+    return app
+
+
+def _guarding(access: Access) -> Any:
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith("/api/"):
+            access.check(request)
+        response = await handler(request)
+        if not response.prepared:
+            response.headers.update(_HEADERS)
+        return response
+
+    return guard
+
+
+@web.middleware
+async def _answering_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return failure(error.status, error.reason)
+    except (Refused, WebhookRejected) as error:
+        return failure(error.status, str(error))
+    except tuple(_STATUS) as error:
+        status = next(code for kind, code in _STATUS.items() if isinstance(error, kind))
+        return failure(status, str(error))
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        logger.exception("request failed", extra={"event": "request_failed"})
+        return failure(500, "something went wrong here; the log says what")
+
+
+async def _start(site: web.TCPSite) -> None:
+    try:
+        await site.start()
+    except OSError as error:
+        raise SettingsError(
+            f"[web] cannot listen at {site.name}: {error.strerror or error};"
+            " set another [web] port, or --port"
+        ) from error
+
+
+def _url(host: str, runner: web.AppRunner) -> str:
+    port = runner.addresses[0][1]
+    # What listens on every address is reached from this machine at the loopback one.
+    name = host if is_loopback(host) else "127.0.0.1"
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
+
+
+def read_server_file(data_dir: Path) -> tuple[str, str] | None:
+    """URL and token of the server that owns a data folder; None if none says so."""
+    with suppress(OSError, ValueError, KeyError):
+        found = json.loads((data_dir / "server.json").read_text(encoding="utf-8"))
+        return str(found["url"]), str(found["token"])
+    return None
