@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from kfbot import confidence
 from kfbot.conversation import Choice, HandoffReason, HistoryMessage, Language, Turn
@@ -47,12 +48,11 @@ async def answer_question(
         turn = await _decide(words, language, knowledge, history, names, max_wrong_percent)
     except KnowledgeBaseUnavailable as error:
         logger.warning("no search: %s", error, extra={"event": "knowledge_unavailable"})
-        turn = _handed_off(words, language, None, 0.0, "error")
+        reason: HandoffReason = "asked_for_person" if wants_person(words) else "error"
+        turn = _handed_off(words, language, None, 0.0, reason)
     timings = {**turn.timings_ms, "total": (time.perf_counter() - started) * 1000}
-    return Turn(
-        **{name: getattr(turn, name) for name in Turn.__dataclass_fields__}
-        | {"timings_ms": {stage: round(spent, 2) for stage, spent in timings.items()}}
-    )
+    rounded = {stage: round(spent, 2) for stage, spent in timings.items()}
+    return replace(turn, timings_ms=rounded)
 
 
 async def _decide(

@@ -27,3 +27,8 @@ def assess(found: Retrieval, max_wrong_percent: float) -> Assessment:
     if p >= 0.5 and len(found.passages) > 1:
         return Assessment(p, "clarify", found.passages[:3])
     return Assessment(p, "handoff")
+
+
+SURE = {"dense": 0.99}
+UNDECIDED = {"dense": 0.6}
+UNSURE = {"dense": 0.1}

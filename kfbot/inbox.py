@@ -80,6 +80,11 @@ class Inbox:
             self._changes.announce(accepted.conversation_id)
         return accepted
 
+    async def idle(self) -> bool:
+        """True where no lane is worked on and none is ready to be."""
+        ready_at = await self._messages.next_ready_at()
+        return not self._running and (ready_at is None or ready_at > self._clock())
+
     def wake(self) -> None:
         """There may be work."""
         self._wake.set()

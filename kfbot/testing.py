@@ -1,0 +1,148 @@
+"""A fake for each contract: deterministic, remembers calls; for our tests and for yours."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kfbot.adapter import AdapterSettings, Capabilities, ChannelAdapter
+from kfbot.chat_model import ChatMessage
+from kfbot.confidence import SURE, UNDECIDED, UNSURE
+from kfbot.conversation import Case
+from kfbot.errors import ChannelError, ChatModelUnavailable, KnowledgeBaseUnavailable
+from kfbot.knowledge_base import KnowledgeStatus, LoadReport, Passage, Progress, Retrieval
+from kfbot.language import language_of
+from kfbot.messages import DeliveryReceipt, InboundEvent, OutboundMessage, Role
+
+
+class FakeAdapter(ChannelAdapter):
+    """A channel in memory: `say` is what customers do, `sent` what they get."""
+
+    def __init__(
+        self,
+        channel: str = "shop",
+        settings: AdapterSettings | None = None,
+        *,
+        capabilities: Capabilities = Capabilities(),
+    ) -> None:
+        super().__init__(channel, settings or AdapterSettings(platform="fake"))
+        self.capabilities = capabilities
+        self.sent: list[OutboundMessage] = []
+        #: Raised by the next calls of `send`, one each.
+        self.failures: list[ChannelError] = []
+        self._said: asyncio.Queue[InboundEvent] = asyncio.Queue()
+
+    async def send(self, message: OutboundMessage) -> DeliveryReceipt:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.sent.append(message)
+        return DeliveryReceipt((f"fake-{len(self.sent)}",))
+
+    def say(self, event: InboundEvent) -> None:
+        """Let `listen` yield an event."""
+        self._said.put_nowait(event)
+
+    async def listen(self) -> AsyncIterator[InboundEvent]:
+        while True:
+            yield await self._said.get()
+
+
+@dataclass
+class FakeKnowledgeBase:
+    """Knows a few entries (question → answer) and is as sure as their words overlap."""
+
+    entries: Mapping[str, str]
+    #: Set to make every search fail.
+    broken: bool = False
+    searched: list[str] = field(default_factory=list)
+
+    async def search(
+        self, query: str, *, names: Collection[str] | None = None, limit: int = 10
+    ) -> Retrieval:
+        if self.broken:
+            raise KnowledgeBaseUnavailable("the fake is broken")
+        self.searched.append(query)
+        ranked = sorted(
+            ((_overlap(query, question), question) for question in self.entries),
+            key=lambda scored: -scored[0],
+        )[:limit]
+        best = ranked[0][0] if ranked else 0.0
+        evidence = SURE if best >= 0.75 else UNDECIDED if best >= 0.5 else UNSURE
+        passages = tuple(self._passage(question, score) for score, question in ranked)
+        return Retrieval(query=query, passages=passages, evidence=evidence)
+
+    async def load(
+        self, names: Collection[str] | None = None, *, progress: Progress | None = None
+    ) -> tuple[LoadReport, ...]:
+        if progress is not None:
+            progress("reading", 1, 1)
+        return (LoadReport(knowledge_base="fake", unchanged=len(self.entries)),)
+
+    async def examples(self, language: str, limit: int) -> tuple[str, ...]:
+        return tuple(entry for entry in self.entries if language_of(entry) == language)[:limit]
+
+    async def status(self) -> tuple[KnowledgeStatus, ...]:
+        count = len(self.entries)
+        return (
+            KnowledgeStatus(
+                name="fake", documents=count, chunks=count, generation=1, loaded_at=None
+            ),
+        )
+
+    def _passage(self, question: str, score: float) -> Passage:
+        number = list(self.entries).index(question)
+        return Passage(
+            knowledge_base="fake",
+            document_id=f"entry-{number}",
+            chunk_id=f"chunk-{number}",
+            kind="faq",
+            title=question,
+            text=self.entries[question],
+            question=question,
+            score=score,
+        )
+
+
+@dataclass
+class FakeDesk:
+    """A desk that remembers what it was told."""
+
+    opened: list[Case] = field(default_factory=list)
+    posted: list[tuple[int, Role, str, bool]] = field(default_factory=list)
+    closed: list[Case] = field(default_factory=list)
+
+    async def open(self, case: Case) -> None:
+        self.opened.append(case)
+
+    async def post(self, case: Case, role: Role, text: str, *, internal: bool = False) -> None:
+        self.posted.append((case.id, role, text, internal))
+
+    async def close(self, case: Case) -> None:
+        self.closed.append(case)
+
+
+@dataclass
+class FakeChatModel:
+    """Completes every prompt with the next of its texts, word by word."""
+
+    completions: list[str]
+    prompts: list[Sequence[ChatMessage]] = field(default_factory=list)
+
+    async def complete(
+        self, prompt: Sequence[ChatMessage], *, max_tokens: int, timeout_seconds: float
+    ) -> AsyncIterator[str]:
+        self.prompts.append(prompt)
+        if not self.completions:
+            raise ChatModelUnavailable("the fake has nothing left to say")
+        for piece in re.findall(r"\S+\s*", self.completions.pop(0))[:max_tokens]:
+            yield piece
+
+
+def _overlap(query: str, question: str) -> float:
+    """Share of the longer text's words (Chinese: characters) that both have."""
+    one, other = (
+        set(re.findall(r"[a-z0-9]+|[㐀-鿿]", text.lower())) for text in (query, question)
+    )
+    return len(one & other) / max(len(one), len(other), 1)
