@@ -23,7 +23,8 @@ from kfbot.messages import (
 class AdapterSettings(BaseModel):
     """What every `[channels.<name>]` section may hold; a platform adds its own fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Errors must not show values: a section holds secrets.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     #: Name of the module in `adapters/`.
     platform: str
@@ -91,6 +92,9 @@ class ChannelAdapter(ABC):
 
     settings_type: ClassVar[type[AdapterSettings]] = AdapterSettings
     capabilities: Capabilities = Capabilities()
+    #: True: only our own server calls `receive_webhook`, having checked who asks;
+    #: /webhooks/<channel> does not exist.
+    internal: ClassVar[bool] = False
 
     def __init__(self, channel: str, settings: AdapterSettings) -> None:
         self.channel = channel

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -21,14 +23,17 @@ from kfbot.dialogue import Dialogue
 from kfbot.errors import AlreadyRunning, SettingsError
 from kfbot.handoff import Handoff
 from kfbot.inbox import Inbox
-from kfbot.knowledge_base import KnowledgeBase
+from kfbot.knowledge_base import KnowledgeBase, Progress
 from kfbot.outbox import Outbox
-from kfbot.settings import Settings, describe
+from kfbot.settings import DatabaseSettings, KnowledgeSettings, Settings, describe
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.engine import Database
 from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.transcripts import TranscriptStore
+
+if TYPE_CHECKING:
+    from knowledge.embedding import Embedder
 
 #: Channels that every server has.
 WEB_CHANNEL = "web"
@@ -72,27 +77,105 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def open_knowledge(
-    settings: Settings, database: Database, report: Callable[[str], None]
+    settings: Settings,
+    database: Database,
+    report: Callable[[str], None],
+    *,
+    models: Path | None = None,
 ) -> AsyncIterator[KnowledgeBase]:
-    """The knowledge base of the settings, ready to be asked and loaded."""
+    """The knowledge base of the settings, ready to be asked and loaded.
+
+    Args:
+        models: The model cache, instead of the one in the data folder.
+    """
     # LlamaIndex takes seconds to import; commands that talk to a server do without it.
+    from kfbot.store.chunks import KnowledgeStore
     from knowledge.load import Knowledge
 
-    from kfbot.store.chunks import KnowledgeStore
-    from knowledge.embedding import open_embedder
-
-    embedder = await asyncio.to_thread(
-        open_embedder,
-        settings.embedding.model,
-        settings.data_dir / "models",
-        api_key=settings.embedding.api_key.get_secret_value(),
-        report=report,
-    )
+    embedder = await asyncio.to_thread(_embedder, settings, report, models)
     sources = {name: section.sources for name, section in settings.knowledge.items()}
     async with Knowledge(
         sources, KnowledgeStore(database), embedder, settings.data_dir
     ) as knowledge:
         yield knowledge
+
+
+def _embedder(
+    settings: Settings, report: Callable[[str], None], models: Path | None = None
+) -> Embedder:
+    from knowledge.embedding import open_embedder
+
+    return open_embedder(
+        settings.embedding.model,
+        models or settings.data_dir / "models",
+        api_key=settings.embedding.api_key.get_secret_value(),
+        report=report,
+    )
+
+
+async def check_embedding(settings: Settings, report: Callable[[str], None]) -> int:
+    """Open the embedding model, try it, and return the length of its vectors.
+
+    Raises:
+        KnowledgeBaseUnavailable: It is missing or does not answer.
+    """
+    embedder = await asyncio.to_thread(_embedder, settings, report)
+    await asyncio.to_thread(embedder.embed_queries, ["?"])
+    return embedder.dimensions
+
+
+async def run_evaluation(
+    settings: Settings,
+    knowledge: Mapping[str, Sequence[str]],
+    questions: Path,
+    *,
+    outputs: Mapping[str, Path],
+    progress: Progress,
+    report: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Ask questions of a throw-away knowledge base and return the report as JSON.
+
+    Args:
+        knowledge: Files and folders of each knowledge base, by its name.
+        questions: JSONL.
+        outputs: Where to write "predictions", "report" and "html"; each may be absent.
+
+    Raises:
+        KnowledgeBaseError: The input is bad, or the model cannot be used; nothing was written.
+    """
+    from knowledge import evaluation
+
+    task = evaluation.prepare(knowledge, questions, outputs)
+    with TemporaryDirectory(prefix="kfbot-evaluate-") as folder:
+        throwaway = settings.model_copy(
+            update={
+                "data_dir": Path(folder),
+                "database": DatabaseSettings(),
+                "knowledge": {
+                    name: KnowledgeSettings(sources=tuple(sources))
+                    for name, sources in knowledge.items()
+                },
+            }
+        )
+        models = settings.data_dir / "models"
+        async with (
+            open_database(throwaway) as database,
+            open_knowledge(throwaway, database, report, models=models) as base,
+        ):
+            return await evaluation.evaluate(
+                task,
+                base,
+                max_wrong_percent=settings.decision.max_wrong_percent,
+                progress=progress,
+                report=report,
+            )
+
+
+def evaluation_rows(groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """A table of a report's groups: a label, then one cell a group."""
+    from knowledge.evaluation_report import rows_of
+
+    return rows_of(groups)
 
 
 @asynccontextmanager
@@ -115,6 +198,9 @@ async def build(
         open_database(settings) as database,
         open_knowledge(settings, database, report) as knowledge,
     ):
+        if database.is_sqlite:
+            # Leases of a process that was killed: nobody else can be working here.
+            await MessageStore(database, clock).forget_leases()
         application = wire(
             settings, database, knowledge, channels=channels, desks=desks, clock=clock
         )

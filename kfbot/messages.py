@@ -119,6 +119,8 @@ class ButtonPressed:
     token: str
     sender: Sender
     sent_at: datetime
+    #: Set where the platform shows the press as a message of the customer's own.
+    message_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

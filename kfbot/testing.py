@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from kfbot import confidence
 from kfbot.adapter import AdapterSettings, Capabilities, ChannelAdapter
 from kfbot.chat_model import ChatMessage
-from kfbot.confidence import SURE, UNDECIDED, UNSURE
 from kfbot.conversation import Case
 from kfbot.errors import ChannelError, ChatModelUnavailable, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import KnowledgeStatus, LoadReport, Passage, Progress, Retrieval
@@ -25,10 +26,10 @@ class FakeAdapter(ChannelAdapter):
         channel: str = "shop",
         settings: AdapterSettings | None = None,
         *,
-        capabilities: Capabilities = Capabilities(),
+        capabilities: Capabilities | None = None,
     ) -> None:
         super().__init__(channel, settings or AdapterSettings(platform="fake"))
-        self.capabilities = capabilities
+        self.capabilities = capabilities or Capabilities()
         self.sent: list[OutboundMessage] = []
         #: Raised by the next calls of `send`, one each.
         self.failures: list[ChannelError] = []
@@ -69,9 +70,9 @@ class FakeKnowledgeBase:
             key=lambda scored: -scored[0],
         )[:limit]
         best = ranked[0][0] if ranked else 0.0
-        evidence = SURE if best >= 0.75 else UNDECIDED if best >= 0.5 else UNSURE
+        wanted = "answer" if best >= 0.75 else "clarify" if best >= 0.5 else "handoff"
         passages = tuple(self._passage(question, score) for score, question in ranked)
-        return Retrieval(query=query, passages=passages, evidence=evidence)
+        return Retrieval(query=query, passages=passages, evidence=evidence_for(wanted))
 
     async def load(
         self, names: Collection[str] | None = None, *, progress: Progress | None = None
@@ -140,9 +141,33 @@ class FakeChatModel:
             yield piece
 
 
+def evidence_for(decision: str) -> dict[str, float]:
+    """Evidence that makes the bot answer, clarify or hand off, whatever the fitted numbers."""
+    signals: dict[str, confidence.Signal] = {}
+    for part in _parts(confidence.model("faq", "first")):
+        signals |= part.signals
+    for strength in range(30, -31, -1):
+        evidence = {
+            name: signal.mean + strength / 10 * math.copysign(signal.scale, signal.weight)
+            for name, signal in signals.items()
+        } | {"foreign": 0.0}
+        found = Retrieval(query="", passages=(_ANY, replace(_ANY, question="other")))
+        if confidence.assess(replace(found, evidence=evidence), 5.0).decision == decision:
+            return evidence
+    raise ValueError(f"no evidence leads to {decision}")
+
+
+def _parts(model: confidence.Model) -> tuple[confidence.Logistic, ...]:
+    return (model.match, model.gate) if model.gate is not None else (model.match,)
+
+
+_ANY = Passage(
+    knowledge_base="fake", document_id="any", chunk_id="any", kind="faq",
+    title="", text="", question="any", score=0.0,
+)  # fmt: skip
+
+
 def _overlap(query: str, question: str) -> float:
     """Share of the longer text's words (Chinese: characters) that both have."""
-    one, other = (
-        set(re.findall(r"[a-z0-9]+|[㐀-鿿]", text.lower())) for text in (query, question)
-    )
+    one, other = (set(re.findall(r"[a-z0-9]+|[㐀-鿿]", text.lower())) for text in (query, question))
     return len(one & other) / max(len(one), len(other), 1)

@@ -8,7 +8,14 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kfbot.messages import InboundEvent, MessageDeleted, MessageEdited, MessageReceived, Sender
+from kfbot.messages import (
+    ButtonPressed,
+    InboundEvent,
+    MessageDeleted,
+    MessageEdited,
+    MessageReceived,
+    Sender,
+)
 from kfbot.store import tables
 from kfbot.store.conversations import ensure_conversation
 from kfbot.store.events import encode_event
@@ -101,6 +108,8 @@ async def _write_transcript(
                 created_at=now,
             )
         )
+    elif isinstance(event, ButtonPressed):
+        await _write_press(connection, conversation_id, event, now)
     elif isinstance(event, MessageEdited | MessageDeleted):
         await connection.execute(
             message.update()
@@ -110,4 +119,29 @@ async def _write_transcript(
                 message.c.role != "bot",
             )
             .values(text=event.text if isinstance(event, MessageEdited) else "")
+        )
+
+
+async def _write_press(
+    connection: AsyncConnection, conversation_id: int, event: ButtonPressed, now: datetime
+) -> None:
+    """A choice, or the wish for a person, is what the customer says; feedback is not."""
+    button = tables.button.c
+    label = await connection.execute(
+        sa.select(button.label).where(
+            button.token == event.token,
+            button.conversation_id == conversation_id,
+            button.action.in_(("choice", "person")),
+        )
+    )
+    if (text := label.scalar_one_or_none()) is not None:
+        await connection.execute(
+            tables.message.insert().values(
+                conversation_id=conversation_id,
+                role="customer",
+                text=text,
+                platform_id=event.message_id,
+                event_id=event.event_id,
+                created_at=now,
+            )
         )

@@ -126,6 +126,37 @@ class TranscriptStore:
         async with self._database.reading() as connection:
             return (await connection.execute(query)).one_or_none()
 
+    async def said_around(
+        self, conversation_id: int, event_id: str
+    ) -> tuple[TranscriptMessage, ...]:
+        """What bot and agents said between the customer's messages before and after an event.
+
+        That is all there is to fetch for who asks once with every message, and the same again
+        when the message is repeated.
+        """
+        message = tables.message.c
+        asked = await self.message_id_of(conversation_id, event_id)
+        if asked is None:
+            return ()
+        here = sa.and_(message.conversation_id == conversation_id, message.role == "customer")
+        before = sa.select(sa.func.max(message.id)).where(here, message.id < asked)
+        after = sa.select(sa.func.min(message.id)).where(here, message.id > asked)
+        query = (
+            sa.select(tables.message)
+            .where(
+                message.conversation_id == conversation_id,
+                message.role != "customer",
+                message.internal.is_(False),
+                message.id > sa.func.coalesce(before.scalar_subquery(), 0),
+                message.id < sa.func.coalesce(after.scalar_subquery(), sa.literal(2**62)),
+            )
+            .order_by(message.id)
+            .limit(200)
+        )
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        return tuple(_transcript_message(row) for row in rows)
+
     async def turn_data(self, conversation_id: int, event_id: str) -> dict[str, Any] | None:
         """The answer data of the turn that an inbound event led to; None if there was none."""
         message, turn = tables.message.c, tables.turn.c

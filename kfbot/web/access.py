@@ -139,6 +139,7 @@ class Visitors:
             httponly=True,
             secure=secure,
             samesite="None" if secure else "Lax",
+            partitioned=True if secure else None,
             path="/chat",
         )
 

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kfbot.application import Application
-from kfbot.conversation import State
+from kfbot.application import API_CHANNEL, Application
+from kfbot.conversation import Case, State
+from kfbot.messages import ConversationId
 from kfbot.settings import describe
 from kfbot.store.conversations import ConversationSummary
 from kfbot.store.transcripts import TranscriptMessage
@@ -99,7 +100,11 @@ class Api:
         return success(data)
 
     async def conversations(self, request: web.Request) -> web.Response:
-        """List conversations by state, the longest waiting first."""
+        """List conversations by state, the longest waiting first; or the one of a chat."""
+        if "chat" in request.query:
+            return await self._conversation_of(
+                ConversationId(request.query.get("channel", API_CHANNEL), request.query["chat"])
+            )
         named = request.query.get("state", "waiting,agent").split(",")
         try:
             states = [State(name) for name in named]
@@ -108,15 +113,24 @@ class Api:
         listed = await self._application.conversations.list(states)
         return success([_summary_data(summary) for summary in listed])
 
+    async def _conversation_of(self, address: ConversationId) -> web.Response:
+        """The conversation at an address, in whatever state, as a list of none or one."""
+        found = await self._application.conversations.find(address)
+        return success([] if found is None else [await self._state(found.id)])
+
     async def conversation(self, request: web.Request) -> web.Response:
         """One conversation with its transcript, internal notes included."""
         conversation_id, after = _number(request.match_info["id"]), request.query.get("after")
         transcript = await self._application.transcripts.transcript(
             conversation_id, after=_number(after or "0"), internal=True
         )
+        case = await self._application.conversations.open_case(conversation_id)
         return success(
             await self._state(conversation_id)
-            | {"transcript": [message_data(message) for message in transcript]}
+            | {
+                "case": case and _case_data(case),
+                "transcript": [message_data(message) for message in transcript],
+            }
         )
 
     async def claim(self, request: web.Request) -> web.Response:
@@ -246,15 +260,17 @@ def _summary_data(summary: ConversationSummary) -> dict[str, Any]:
         "agent": conversation.agent,
         "last_text": summary.last_text,
         "updated_at": summary.updated_at.isoformat(),
-        "case": None
-        if case is None
-        else {
-            "id": case.id,
-            "reason": case.reason,
-            "question": case.question,
-            "draft": case.draft,
-            "opened_at": case.opened_at.isoformat(),
-        },
+        "case": case and _case_data(case),
+    }
+
+
+def _case_data(case: Case) -> dict[str, Any]:
+    return {
+        "id": case.id,
+        "reason": case.reason,
+        "question": case.question,
+        "draft": case.draft,
+        "opened_at": case.opened_at.isoformat(),
     }
 
 

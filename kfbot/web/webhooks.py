@@ -7,8 +7,7 @@ from aiohttp import web
 from kfbot.adapter import WebhookReply, WebhookRequest
 from kfbot.application import TURN_TIMEOUT_SECONDS, Application
 from kfbot.errors import WebhookRejected
-from kfbot.messages import BOT, Button, Citation, ConversationId, OutboundMessage
-from kfbot.store.acceptance import Accepted
+from kfbot.messages import Button, Citation, ConversationId, OutboundMessage, Sender
 from kfbot.store.transcripts import TranscriptMessage
 
 
@@ -21,7 +20,7 @@ async def receive(application: Application, request: web.Request) -> web.Respons
     """
     channel = request.match_info["channel"]
     adapter = application.channels.get(channel)
-    if adapter is None:
+    if adapter is None or adapter.internal:
         raise WebhookRejected(channel, "no such channel", status=404)
     reply = await adapter.receive_webhook(
         WebhookRequest(
@@ -34,22 +33,17 @@ async def receive(application: Application, request: web.Request) -> web.Respons
     accepted = [await application.inbox.accept(event) for event in reply.events]
     if reply.respond is not None and accepted:
         address = reply.events[-1].conversation
+        for one in accepted:
+            await application.inbox.settled(one, timeout_seconds=TURN_TIMEOUT_SECONDS)
         events = [event.event_id for event in reply.events]
-        reply = reply.respond(await _replies(application, address, accepted, events))
+        conversation_id = accepted[-1].conversation_id
+        said = (
+            await application.transcripts.said_around(conversation_id, events[-1])
+            if adapter.capabilities.reads_transcript
+            else await application.transcripts.replies_to(conversation_id, events)
+        )
+        reply = reply.respond([_outbound(address, message) for message in said])
     return _response(reply)
-
-
-async def _replies(
-    application: Application,
-    address: ConversationId,
-    accepted: list[Accepted],
-    event_ids: list[str],
-) -> list[OutboundMessage]:
-    """The bot's messages to these events; a repeated event gets the same ones again."""
-    for one in accepted:
-        await application.inbox.settled(one, timeout_seconds=TURN_TIMEOUT_SECONDS)
-    said = await application.transcripts.replies_to(accepted[-1].conversation_id, event_ids)
-    return [_outbound(address, message) for message in said]
 
 
 def _outbound(address: ConversationId, message: TranscriptMessage) -> OutboundMessage:
@@ -59,7 +53,7 @@ def _outbound(address: ConversationId, message: TranscriptMessage) -> OutboundMe
         id=f"msg_{message.id}",
         text=message.text,
         kind=message.kind,
-        sender=BOT,
+        sender=Sender(message.sender_name or message.role, message.role, message.sender_name),
         citations=tuple(Citation(**citation) for citation in extras.get("citations", ())),
         buttons=tuple(Button(**button) for button in extras.get("buttons", ())),
     )

@@ -187,9 +187,18 @@ if (embedded) {
     if (event.key === "Escape" && !event.isComposing) tellHost("kfbot:close");
   });
   window.addEventListener("focus", () => {
-    if (document.activeElement === document.body) composer.field.focus();
+    if (document.activeElement === document.body) focusComposer();
+  });
+  // Beside the page there is the launcher to close with.
+  window.addEventListener("message", ({ source, data }) => {
+    if (source === window.parent && data?.type === "kfbot:layout") byId("close").hidden = !data.full;
   });
 }
 
 loadConfig().finally(() => connection.open());
-if (matchMedia("(hover: hover)").matches && !embedded) composer.field.focus();
+if (!embedded || document.hasFocus()) focusComposer();
+
+/** Not on a phone: the keyboard would cover the greeting. */
+function focusComposer() {
+  if (matchMedia("(hover: hover)").matches) composer.field.focus();
+}

@@ -11,6 +11,7 @@ export class ConversationLog {
   constructor({ scroller, list, typing, jump }, actions) {
     Object.assign(this, { scroller, list, typing, jump, actions });
     this.shownIds = new Set();
+    this.lastId = 0;
     this.waiting = new Map();
     this.atEnd = true;
     this.lastTop = 0;
@@ -28,6 +29,7 @@ export class ConversationLog {
     const id = Number(message.id);
     if (this.shownIds.has(id)) return false;
     this.shownIds.add(id);
+    this.lastId = Math.max(this.lastId, id);
     const own = message.client_id && this.waiting.get(message.client_id);
     const element = buildMessage(message, this.actions);
     element.dataset.id = id;
@@ -46,6 +48,8 @@ export class ConversationLog {
     if (this.waiting.has(clientId)) return;
     const element = buildMessage({ role: "customer", text }, this.actions);
     element.append(h("div", { class: "delivery", role: "status" }));
+    // Behind what is there now; the server's copy moves it to where it came to stand.
+    element.dataset.id = this.lastId + 0.5;
     this.waiting.set(clientId, element);
     this.list.append(element);
     this.#group(element);

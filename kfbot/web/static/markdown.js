@@ -243,7 +243,7 @@ function namedLink(text, at) {
 function autolink(text, at) {
   const angled = matchAt(AUTOLINK, text, at);
   if (angled) {
-    const label = angled[1].replace(/[*_~`\\[\]]/g, "\\$&");
+    const label = angled[1].replace(/^mailto:/i, "").replace(/[*_~`\\[\]]/g, "\\$&");
     return { label, address: angled[1], length: angled[0].length };
   }
   const bare = matchAt(BARE, text, at)?.[0];

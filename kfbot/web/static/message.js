@@ -58,7 +58,7 @@ export function time(written) {
   const date = written ? new Date(written) : new Date();
   if (Number.isNaN(date.getTime())) return null;
   const today = date.toDateString() === new Date().toDateString();
-  const clock = { hour: "2-digit", minute: "2-digit" };
+  const clock = { hour: "numeric", minute: "2-digit" };
   const style = today ? clock : { month: "short", day: "numeric", ...clock };
   const shown = new Intl.DateTimeFormat(locale, style).format(date);
   return h("time", { datetime: date.toISOString(), title: date.toLocaleString(locale) }, shown);
@@ -87,7 +87,7 @@ function source(citation, number) {
     "div",
     { class: "source", id, hidden: true },
     h("p", { class: "source-title" }, title),
-    citation.quote ? h("blockquote", {}, citation.quote) : null,
+    citation.quote ? h("blockquote", { tabindex: "0" }, renderMarkdown(citation.quote)) : null,
     address ? link(address, texts.openSource, icon("open")) : null,
   );
   const chip = h(
@@ -117,15 +117,19 @@ function toggle(chip, panel) {
 function choices(offered, press, isPressed) {
   if (!offered.length) return null;
   const group = h("div", { class: "choices", role: "group", "aria-label": texts.choices });
-  const choose = ({ id, label }) => {
+  const close = (chosen) => {
     for (const button of group.children) button.disabled = true;
-    press(id, label);
+    chosen.classList.add("chosen");
   };
-  for (const choice of offered) {
-    const attributes = { type: "button", class: "choice", "data-testid": "choice" };
-    group.append(h("button", { ...attributes, onclick: () => choose(choice) }, choice.label));
+  for (const { id, label } of offered) {
+    const choose = (event) => {
+      close(event.currentTarget);
+      press(id, label);
+    };
+    const button = h("button", { type: "button", class: "choice", "data-testid": "choice", onclick: choose }, label);
+    group.append(button);
   }
-  if (offered.some((one) => isPressed(one.id))) for (const button of group.children) button.disabled = true;
+  offered.forEach((one, index) => isPressed(one.id) && close(group.children[index]));
   return group;
 }
 
@@ -135,30 +139,34 @@ function feedback(offered, rate, isPressed) {
   const group = h("div", { class: "feedback", role: "group", "aria-label": texts.feedback });
   const buttons = offered.map((one, index) => {
     const action = one.action?.replace("_", "-") ?? FEEDBACK[index] ?? "other";
-    const attributes = { type: "button", "data-testid": `feedback-${action}`, "data-action": action };
-    const pressed = () => rated(one.id, buttons, status, rate);
     const shown = FEEDBACK_ICONS[action] ? icon(FEEDBACK_ICONS[action]) : null;
-    return h("button", { ...attributes, onclick: pressed }, shown, h("span", {}, one.label));
+    const attributes = { type: "button", "data-testid": `feedback-${action}` };
+    const button = h("button", attributes, shown, h("span", {}, one.label));
+    button.addEventListener("click", () => rated(one.id, button, buttons, status, rate));
+    return button;
   });
-  if (offered.some((one) => isPressed(one.id))) thank(buttons, status);
+  offered.forEach((one, index) => isPressed(one.id) && settle(buttons[index], buttons));
   group.append(...buttons, status);
   return group;
 }
 
-async function rated(token, buttons, status, rate) {
+async function rated(token, button, buttons, status, rate) {
+  // Not disabled, which would take the focus away.
+  if (button.getAttribute("aria-disabled")) return;
   status.textContent = "";
-  for (const button of buttons) button.disabled = true;
-  if (await rate(token)) thank(buttons, status);
+  for (const one of buttons) one.setAttribute("aria-disabled", "true");
+  if (await rate(token)) settle(button, buttons);
   else {
-    for (const button of buttons) button.disabled = false;
+    for (const one of buttons) one.removeAttribute("aria-disabled");
     status.textContent = texts.feedbackFailed;
   }
 }
 
-function thank(buttons, status) {
-  const focused = buttons.includes(document.activeElement);
-  for (const button of buttons) button.hidden = true;
-  status.textContent = texts.feedbackThanks;
-  status.tabIndex = -1;
-  if (focused) status.focus();
+/** Only what was pressed stays; the server's thanks come as a message. */
+function settle(pressed, buttons) {
+  for (const button of buttons) {
+    button.setAttribute("aria-disabled", "true");
+    button.hidden = button !== pressed;
+  }
+  pressed.setAttribute("aria-pressed", "true");
 }

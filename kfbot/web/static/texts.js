@@ -4,6 +4,7 @@ const TEXTS = {
   en: {
     agentFallback: "Support",
     askPerson: "Talk to a person",
+    askPersonShort: "A person",
     askPersonMessage: "I would like to talk to a person.",
     botName: "Assistant",
     choices: "Choose one",
@@ -18,7 +19,6 @@ const TEXTS = {
     failedVisitor: "Your visit has expired. Please reload the page.",
     feedback: "Was this helpful?",
     feedbackFailed: "That could not be saved. Please try again.",
-    feedbackThanks: "Thank you for telling us.",
     greeting: "Hello! How can I help?",
     log: "Conversation",
     newMessages: "New messages",
@@ -39,6 +39,7 @@ const TEXTS = {
   zh: {
     agentFallback: "人工客服",
     askPerson: "人工客服",
+    askPersonShort: "人工客服",
     askPersonMessage: "我要人工客服。",
     botName: "智能助手",
     choices: "请选择",
@@ -53,7 +54,6 @@ const TEXTS = {
     failedVisitor: "会话已过期，请刷新页面。",
     feedback: "这个回答有帮助吗？",
     feedbackFailed: "未能保存，请重试。",
-    feedbackThanks: "感谢您的反馈。",
     greeting: "您好！请问有什么可以帮您？",
     log: "对话记录",
     newMessages: "有新消息",

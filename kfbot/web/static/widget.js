@@ -82,10 +82,20 @@
   root.append(panel, launcher);
   let frame = null;
 
+  const narrow = matchMedia("(max-width: 480px)");
+
+  /** Where the panel covers the launcher, the page inside shows a button to close. */
+  function tellLayout() {
+    frame?.contentWindow.postMessage({ type: "kfbot:layout", full: narrow.matches }, server);
+  }
+
   function show(open) {
     if (open && !frame) {
       frame = element("iframe", { title, src: `${server}/chat?embed=1&lang=${language}` });
-      frame.addEventListener("load", () => !panel.hidden && frame.focus());
+      frame.addEventListener("load", () => {
+        tellLayout();
+        if (!panel.hidden) frame.focus();
+      });
       panel.append(frame);
     }
     panel.hidden = !open;
@@ -100,6 +110,7 @@
   }
 
   launcher.setAttribute("aria-label", openLabel);
+  narrow.addEventListener("change", tellLayout);
   launcher.addEventListener("click", () => show(panel.hidden));
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && !panel.hidden) show(false);

@@ -1,0 +1,39 @@
+# Two commands matter: `make run` starts a bot on the sample knowledge base, `make test` checks
+# everything. Both need Python 3.11 or newer and nothing else.
+
+PYTHON ?= python3
+PORT ?= 8080
+PIP = -m pip --disable-pip-version-check --no-input
+
+.PHONY: run test lint bench clean
+
+run: .venv/installed
+	@.venv/bin/kfbot serve --port $(PORT)
+
+test: .venv-test/installed lint
+	.venv-test/bin/python -m pytest
+
+lint: .venv-test/installed
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy
+	.venv-test/bin/lint-imports
+
+bench: .venv-test/installed
+	.venv-test/bin/python -m pytest tests/benchmarks -m benchmark -s
+
+.venv/installed: pyproject.toml constraints.txt
+	@echo "Installing kfbot into .venv (once, about a minute)…"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "kfbot needs Python 3.11 or newer: make run PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python $(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+.venv-test/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python $(PIP) install --quiet --constraint constraints.txt --editable '.[model,test]'
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-test .test-cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,175 @@
+"""Names what speaks for and against the first document's answering the question.
+
+Every signal is a plain number with a name; `kfbot.confidence` weighs them. Those ending in
+`_z` are standard deviations from what near misses of the same knowledge base reach.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from knowledge import terms
+from knowledge.geometry import unit
+from knowledge.index import Arrays
+from knowledge.ranking import Question, Ranked, points_of, white_question
+from knowledge.sentences import split_sentences
+
+_NAME = re.compile(r"(?<=\S )[A-Z][A-Za-z0-9'’-]+|[A-Z]{2,}")
+_QUOTED = re.compile(r"[《“\"「]([^》”\"」]{2,30})[》”\"」]")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_ASKS_NUMBER = re.compile(
+    r"\b(when|how (many|much|long|old|far|often|tall|large|big)"
+    r"|(what|which) (year|percent\w*|date|century|decade))\b"
+    r"|多少|几|何时|哪一?年|什么时候|多久|多大|多长|时间",
+    re.IGNORECASE,
+)
+_HAS_NUMBER = re.compile(
+    r"\d|\b(one|two|three|four|five|six|seven|eight|nine|ten|hundred|thousand|million|billion"
+    r"|dozen|century|half|third|day|week|month|year)s?\b|[一二三四五六七八九十百千万亿两]",
+    re.IGNORECASE,
+)
+#: Wider margins and better words say nothing more.
+_MOST_LEXICAL = 1.5
+
+
+def evidence(
+    arrays: Arrays,
+    prepared: Mapping[str, NDArray[Any]],
+    question: Question,
+    ranked: Ranked,
+    text: str,
+) -> dict[str, float]:
+    """The signals on the first of the ranked documents; `text` is its best point's."""
+    window = _window(arrays, question, ranked, text)
+    signals = (
+        _standing(ranked)
+        | _words(arrays, prepared, question, ranked, text, window)
+        | _place(arrays, prepared, question, ranked)
+    )
+    asks_number = bool(_ASKS_NUMBER.search(question.text))
+    signals["no_answer_type"] = float(asks_number and not _HAS_NUMBER.search(window))
+    return {name: float(value) for name, value in signals.items()}
+
+
+def _standing(ranked: Ranked) -> dict[str, float]:
+    """How far the first document is ahead of the others."""
+    scores, dense, lexical = ranked.scores, ranked.dense, ranked.lexical
+    pack = scores[1:10] if len(scores) > 1 else np.zeros(1, np.float32)
+    second = scores[1] if len(scores) > 1 else 0.0
+    rivals = np.exp((scores[1:6] - scores[0]) / 0.05).sum()
+    return {
+        "fused": scores[0],
+        "dense": dense[0],
+        "fused_margin": scores[0] - second,
+        "dense_margin": dense[0] - (dense[1:].max() if len(dense) > 1 else 0.0),
+        "above_pack": scores[0] - pack.mean(),
+        "pack_spread": pack.std(),
+        "rivals": np.log1p(rivals),
+        "lexical": min(float(lexical[0]), _MOST_LEXICAL),
+        "lexical_margin": lexical[0] - (lexical[1:].max() if len(lexical) > 1 else 0.0),
+    }
+
+
+def _words(
+    arrays: Arrays,
+    prepared: Mapping[str, NDArray[Any]],
+    question: Question,
+    ranked: Ranked,
+    text: str,
+    window: str,
+) -> dict[str, float]:
+    """Which of the question's words, numbers and names the document carries."""
+    asked = question.term_ids
+    weight = arrays.idf(ranked.kind, asked)
+    mass = max(float(weight.sum()), 1e-6)
+    known = arrays.faq_terms if ranked.kind == "faq" else arrays.document_terms
+    unknown = ~np.isin(asked, known) & ~np.isin(asked, prepared["answer_terms"])
+    carried = np.isin(asked, _document_terms(arrays, prepared, ranked))
+    within = np.isin(asked, _term_ids(window))
+    body = text.lower()
+    return {
+        "covered": weight[carried].sum() / mass,
+        "covered_window": weight[within].sum() / mass,
+        "unknown": weight[unknown].sum() / mass,
+        "missing_numbers": _missing(_NUMBER.findall(question.text), body),
+        "missing_names": _missing(_names(question.text), body),
+        "length": np.log1p(len(question.terms)),
+    }
+
+
+def _place(
+    arrays: Arrays,
+    prepared: Mapping[str, NDArray[Any]],
+    question: Question,
+    ranked: Ranked,
+) -> dict[str, float]:
+    """Where the question lies in the knowledge base's corner of the vector space."""
+    kind, best = ranked.kind, ranked.documents[0]
+    white = white_question(prepared, question, kind)
+    away = white - prepared["means"][best].astype(np.float32)
+    distance = float(away @ away)
+    own, own_sd, other, other_sd, plain, plain_sd = prepared[f"{kind}_misses"].tolist()
+    shown = prepared["languages"][ranked.points[0]]
+    generic = prepared["generic"][question.language]
+    return {
+        "near_miss_z": (ranked.dense[0] - other) / max(other_sd, 0.03),
+        "own_z": (ranked.dense[0] - own) / max(own_sd, 0.03),
+        "raw_z": (ranked.nearest - plain) / max(plain_sd, 0.015),
+        "norm": white @ white,
+        "distance": -distance,
+        "background_distance": white @ prepared[f"{kind}_background"] @ white - distance,
+        "domain": unit(question.vector - generic) @ prepared[f"{kind}_domain"][question.language],
+        "foreign": float(shown != question.language),
+        "many": np.log1p(arrays.starts[best + 1] - arrays.starts[best]),
+    }
+
+
+def _document_terms(
+    arrays: Arrays, prepared: Mapping[str, NDArray[Any]], ranked: Ranked
+) -> NDArray[np.uint32]:
+    best = ranked.documents[0]
+    points = points_of(arrays, ranked.documents[:1])
+    start, end = arrays.term_starts[points[0]], arrays.term_starts[points[-1] + 1]
+    first, last = prepared["answer_starts"][best : best + 2]
+    return np.concatenate([arrays.term_ids[start:end], prepared["answer_ids"][first:last]])
+
+
+def _window(arrays: Arrays, question: Question, ranked: Ranked, text: str) -> str:
+    """The question or variant that was hit; of a passage, the two sentences that carry most."""
+    if ranked.kind == "faq":
+        return text
+    sentences = split_sentences(text)
+    weight = arrays.idf(ranked.kind, question.term_ids)
+    held = [weight * np.isin(question.term_ids, _term_ids(sentence)) for sentence in sentences]
+    pairs = (
+        [
+            np.maximum(one, other).sum()
+            for one, other in zip(held, [*held[1:], held[-1]], strict=True)
+        ]
+        if held
+        else []
+    )
+    if not pairs:
+        return text
+    at = int(np.argmax(pairs))
+    return "".join(sentences[at : at + 2])
+
+
+def _term_ids(text: str) -> NDArray[np.uint32]:
+    return np.array([terms.term_id(term) for term in set(terms.tokenise(text))], np.uint32)
+
+
+def _names(text: str) -> list[str]:
+    names = [match.group() for match in _NAME.finditer(text)]
+    names = [name for name in names if name.lower() not in terms.STOP_WORDS]
+    return names + _QUOTED.findall(text)
+
+
+def _missing(wanted: list[str], body: str) -> float:
+    distinct = {one.lower() for one in wanted}
+    return sum(one not in body for one in distinct) / len(distinct) if distinct else 0.0

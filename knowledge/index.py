@@ -1,0 +1,255 @@
+"""One generation of a knowledge base's index: an open shard and what ranking needs beside it.
+
+A folder holds all of it and is never changed once it has its name; it is derived from SQL and
+may be thrown away at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.knowledge_base import PassageKind
+from knowledge import terms
+from knowledge.shard import ENGINE, KINDS, Found, Shard
+
+#: Raise it when the files of an index, or what ranking keeps there, change.
+FORMAT = f"2 terms:{terms.VERSION}"
+
+_STAMP = "stamp.json"
+_DOCUMENTS = "documents.jsonl"
+_SHARD = "shard"
+_PREPARED = "prepared."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """What an index was made from; another stamp means building it again."""
+
+    knowledge_base: str
+    generation: int
+    embedding_key: str
+    dimensions: int
+    engine: str = ENGINE
+    format: str = FORMAT
+
+    @property
+    def folder_name(self) -> str:
+        """Generation and a hash of the embedding key."""
+        digest = hashlib.blake2s(self.embedding_key.encode()).hexdigest()
+        return f"{self.generation}-{digest[:12]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrays:
+    """What ranking knows of all points. Points are numbered by document, then position."""
+
+    #: The document of each point.
+    owner: NDArray[np.int32]
+    #: The first point of each document; one more entry ends the last.
+    starts: NDArray[np.int64]
+    #: The place in KINDS of each document's kind.
+    kinds: NDArray[np.uint8]
+    #: How many points there are of each kind in KINDS.
+    points: NDArray[np.int64]
+    #: One row a point, L2-normalised.
+    vectors: NDArray[np.float16]
+    #: The terms of point p are term_ids[term_starts[p]:term_starts[p + 1]], sorted, beside
+    #: their BM25 weights without IDF.
+    term_starts: NDArray[np.int64]
+    term_ids: NDArray[np.uint32]
+    term_weights: NDArray[np.float32]
+    #: All terms of FAQ entries, sorted, beside their IDF; then those of documents.
+    faq_terms: NDArray[np.uint32]
+    faq_idf: NDArray[np.float32]
+    document_terms: NDArray[np.uint32]
+    document_idf: NDArray[np.float32]
+
+    def idf(self, kind: PassageKind, term_ids: NDArray[np.uint32]) -> NDArray[np.float32]:
+        """The IDF of terms among the points of a kind; a term that none has is the rarest."""
+        known, idf = (
+            (self.faq_terms, self.faq_idf)
+            if kind == "faq"
+            else (self.document_terms, self.document_idf)
+        )
+        unknown = np.float32(np.log(1 + (self.points[KINDS.index(kind)] + 0.5) / 0.5))
+        if not len(known):
+            return np.full(len(term_ids), unknown, np.float32)
+        at = np.minimum(np.searchsorted(known, term_ids), len(known) - 1)
+        return np.where(known[at] == term_ids, idf[at], unknown).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write one file an array."""
+        for field in fields(self):
+            np.save(folder / f"{field.name}.npy", getattr(self, field.name))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Map the files of a folder into memory."""
+        return cls(**{field.name: _mapped(folder / f"{field.name}.npy") for field in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentEntry:
+    """What an index keeps once for all points of a document."""
+
+    document_id: str
+    kind: PassageKind
+    title: str
+    url: str
+    #: FAQ: the entry's question and its answer.
+    question: str
+    answer: str
+
+
+class Index:
+    """An open index: immutable, for one thread.
+
+    Whoever searches does it without giving up the event loop in between, so that an index that
+    is no longer handed out is no longer in use either and may be closed.
+    """
+
+    def __init__(
+        self, stamp: Stamp, shard: Shard, arrays: Arrays, prepared: Mapping[str, Any], folder: Path
+    ) -> None:
+        self.stamp = stamp
+        self.arrays = arrays
+        #: What `ranking.prepare` kept for this index.
+        self.prepared = prepared
+        self._shard = shard
+        self._offsets = _mapped(folder / "offsets.npy")
+        self._documents = (folder / _DOCUMENTS).open("rb")
+
+    @classmethod
+    def open(cls, folder: Path, stamp: Stamp) -> Self:
+        """Open the index in a folder if it is whole and bears this stamp. Takes 30–100 ms.
+
+        Raises:
+            KnowledgeBaseUnavailable: It must be built again.
+        """
+        _check(folder, stamp)
+        shard = Shard.open(folder / _SHARD)
+        try:
+            arrays = Arrays.load(folder)
+            prepared = {
+                path.name.removeprefix(_PREPARED).removesuffix(".npy"): _mapped(path)
+                for path in folder.glob(f"{_PREPARED}*.npy")
+            }
+            if shard.size != len(arrays.owner):
+                raise KnowledgeBaseUnavailable(f"index {folder}: points are missing")
+            return cls(stamp, shard, arrays, prepared, folder)
+        except (OSError, ValueError) as error:
+            shard.close()
+            raise KnowledgeBaseUnavailable(f"index {folder}: {error}") from error
+        except KnowledgeBaseUnavailable:
+            shard.close()
+            raise
+
+    @property
+    def knowledge_base(self) -> str:
+        """The knowledge base that it is of."""
+        return self.stamp.knowledge_base
+
+    def search(
+        self, vector: NDArray[np.float32], term_ids: Sequence[int], limit: int
+    ) -> dict[PassageKind, Found]:
+        """The nearest points by meaning and by words, of each kind that there is."""
+        kinds = tuple(KINDS[place] for place in np.unique(self.arrays.kinds))
+        return self._shard.search(vector, dict.fromkeys(term_ids, 1.0), limit, kinds)
+
+    def document(self, number: int) -> DocumentEntry:
+        """What is kept of a document, by its number."""
+        start, end = (int(offset) for offset in self._offsets[number : number + 2])
+        self._documents.seek(start)
+        return DocumentEntry(**json.loads(self._documents.read(end - start)))
+
+    def questions(self) -> list[str]:
+        """The questions of all FAQ entries."""
+        entries = (self.document(number) for number in range(len(self.arrays.kinds)))
+        return [entry.question for entry in entries if entry.question]
+
+    def payloads(self, points: Sequence[int]) -> list[Mapping[str, Any]]:
+        """chunk_id, document_id, heading and text of points, by their numbers."""
+        found = self._shard.payloads(points)
+        return [found[point] for point in points]
+
+    def close(self) -> None:
+        """Release files and memory."""
+        self._documents.close()
+        self._shard.close()
+
+
+def folder_of(data_dir: Path, knowledge_base: str) -> Path:
+    """Where the generations of a knowledge base lie."""
+    name = knowledge_base
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,60}", name):
+        # Names may differ in case alone, or be no file names at all.
+        name = "kb." + hashlib.blake2s(name.encode()).hexdigest()[:24]
+    return data_dir / "index" / name
+
+
+def seal(folder: Path, stamp: Stamp) -> None:
+    """Stamp a complete index; the sizes of its files tell later whether it is still whole."""
+    content = asdict(stamp) | {"sizes": _sizes(folder)}
+    (folder / _STAMP).write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def remove_old(folder: Path, keep: Stamp) -> None:
+    """Remove what lies beside an index, but for the generation before it."""
+    others = [path for path in folder.iterdir() if path.name != keep.folder_name]
+    generations = sorted(
+        (path for path in others if re.fullmatch(r"\d+-[0-9a-f]{12}", path.name)),
+        key=lambda path: (int(path.name.partition("-")[0]), path.stat().st_mtime),
+    )
+    for path in others:
+        if path not in generations[-1:]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def save_documents(folder: Path, lines: Sequence[bytes]) -> None:
+    """Write the documents of an index, one JSON line each."""
+    np.save(folder / "offsets.npy", np.cumsum([0, *map(len, lines)], dtype=np.int64))
+    with (folder / _DOCUMENTS).open("wb") as file:
+        file.writelines(lines)
+
+
+def save_prepared(folder: Path, prepared: Mapping[str, NDArray[Any]]) -> None:
+    """Write what `ranking.prepare` made."""
+    for name, array in prepared.items():
+        np.save(folder / f"{_PREPARED}{name}.npy", array)
+
+
+def _check(folder: Path, stamp: Stamp) -> None:
+    try:
+        found = json.loads((folder / _STAMP).read_text(encoding="utf-8"))
+        sizes = found.pop("sizes")
+    except (OSError, ValueError, KeyError) as error:
+        raise KnowledgeBaseUnavailable(f"index {folder}: it has no stamp") from error
+    if found != asdict(stamp):
+        raise KnowledgeBaseUnavailable(f"index {folder}: it was made from something else")
+    # A truncated file would crash the process later, when its mapped pages are read.
+    if sizes != _sizes(folder):
+        raise KnowledgeBaseUnavailable(f"index {folder}: its files are damaged")
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != _STAMP
+    }
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array

@@ -1,0 +1,271 @@
+"""Builds an index in a process of its own: `python -m knowledge.index_build JOB_FOLDER`.
+
+The engine holds the GIL while it is filled, so the server only writes down what is to be built
+and opens the result. The child needs no database, and what it leaves is complete or nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import sys
+from array import array
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.knowledge_base import PassageKind
+from knowledge import index, ranking, terms
+from knowledge.shard import KINDS, Shard, ShardPoint
+
+if TYPE_CHECKING:
+    # The child has no use for SQLAlchemy, which takes half a second to import.
+    from kfbot.store.chunks import StoredDocument
+
+#: Chunks that the server writes down between two turns of the event loop.
+_BATCH = 200
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+async def build(
+    documents: AsyncIterator[StoredDocument],
+    stamp: index.Stamp,
+    folder: Path,
+    generic: NDArray[np.float32],
+) -> Path:
+    """Build an index from documents and return where it lies, under `folder`.
+
+    `generic` is the mean vector of each language's generic questions (`geometry`).
+
+    Raises:
+        KnowledgeBaseUnavailable: It could not be built; nothing is left behind.
+    """
+    job = folder / f".job-{uuid4().hex}"
+    target = folder / stamp.folder_name
+    try:
+        await write_job(documents, stamp, job)
+        await asyncio.to_thread(np.save, job / "generic.npy", generic)
+        await _run(job)
+        await asyncio.to_thread(_move, job / "index", target)
+    except OSError as error:
+        raise KnowledgeBaseUnavailable(f"index of {stamp.knowledge_base}: {error}") from error
+    finally:
+        await asyncio.to_thread(shutil.rmtree, job, ignore_errors=True)
+    return target
+
+
+async def write_job(
+    documents: AsyncIterator[StoredDocument], stamp: index.Stamp, job: Path
+) -> None:
+    """Write down what an index is built from, in a folder that does not exist yet."""
+    writer = await asyncio.to_thread(_JobWriter, job)
+    try:
+        batch: list[StoredDocument] = []
+        async for document in documents:
+            batch.append(document)
+            if sum(len(stored.chunks) for stored in batch) >= _BATCH:
+                await asyncio.to_thread(writer.write, batch)
+                batch = []
+        await asyncio.to_thread(writer.write, batch)
+    finally:
+        writer.close()
+    await asyncio.to_thread(writer.finish, stamp)
+
+
+class _JobWriter:
+    """Writes down documents and points for the child, and adds up what BM25 asks."""
+
+    def __init__(self, job: Path) -> None:
+        (job / "index").mkdir(parents=True)
+        self._job = job
+        self._documents = (job / "documents.jsonl").open("wb")
+        self._points = (job / "points.jsonl").open("wb")
+        self._vectors = (job / "vectors.f16").open("wb")
+        self._count = 0
+        self._lengths: dict[PassageKind, int] = dict.fromkeys(KINDS, 0)
+        self._sizes: dict[PassageKind, int] = dict.fromkeys(KINDS, 0)
+
+    def write(self, batch: list[StoredDocument]) -> None:
+        """Write some documents with their points."""
+        for stored in batch:
+            row = stored.document
+            is_faq = row.kind == "faq"
+            entry = index.DocumentEntry(
+                document_id=row.document_id,
+                kind=row.kind,
+                title=row.title,
+                url=row.url,
+                question=stored.chunks[0].text if is_faq and stored.chunks else "",
+                answer=row.answer,
+            )
+            self._documents.write(_line(asdict(entry)))
+            for chunk in stored.chunks:
+                payload = {
+                    "chunk_id": chunk.id,
+                    "document_id": row.document_id,
+                    "kind": row.kind,
+                    "heading": chunk.heading,
+                    "text": chunk.text,
+                }
+                self._points.write(_line([self._count, payload, chunk.terms]))
+                self._vectors.write(chunk.vector)
+                self._lengths[row.kind] += sum(chunk.terms.values())
+                self._sizes[row.kind] += 1
+            self._count += 1
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in (self._documents, self._points, self._vectors):
+            file.close()
+
+    def finish(self, stamp: index.Stamp) -> None:
+        """Say what is to be made of it."""
+        averages = {kind: self._lengths[kind] / max(self._sizes[kind], 1) for kind in KINDS}
+        order = {"stamp": asdict(stamp), "average_lengths": averages}
+        (self._job / "job.json").write_text(json.dumps(order), encoding="utf-8")
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+
+
+async def _run(job: Path) -> None:
+    # -P and the path: whatever folder the server runs in, the child finds these very modules.
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "knowledge.index_build",
+        str(job),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)])},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        _, said = await child.communicate()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.communicate()
+        raise
+    if child.returncode != 0:
+        lines = said.decode(errors="replace").strip().splitlines()
+        reason = lines[-1] if lines else f"exit code {child.returncode}"
+        raise KnowledgeBaseUnavailable(f"the index could not be built: {reason}")
+
+
+def _move(made: Path, target: Path) -> None:
+    if target.exists():
+        shutil.rmtree(target)
+    made.replace(target)
+
+
+def make(job: Path) -> None:
+    """Make the index of a job, in the job's folder."""
+    order = json.loads((job / "job.json").read_text(encoding="utf-8"))
+    stamp = index.Stamp(**order["stamp"])
+    folder = job / "index"
+    lines = (job / "documents.jsonl").read_bytes().splitlines(keepends=True)
+    documents = [index.DocumentEntry(**json.loads(line)) for line in lines]
+    vectors = np.fromfile(job / "vectors.f16", "<f2").reshape(-1, stamp.dimensions)
+    collector = _Collector(documents, vectors, order["average_lengths"])
+    shard = Shard.create(folder / "shard", stamp.dimensions, expected_points=len(vectors))
+    with (job / "points.jsonl").open("rb") as file:
+        shard.add(collector.read(file))
+    shard.finish()
+    shard.close()
+    # Opening writes the settings anew, once; from now on no file of the folder changes.
+    Shard.open(folder / "shard").close()
+    arrays = collector.arrays()
+    arrays.save(folder)
+    index.save_documents(folder, lines)
+    generic = np.load(job / "generic.npy")
+    prepared = ranking.prepare(arrays, documents, collector.texts, generic)
+    index.save_prepared(folder, prepared)
+    index.seal(folder, stamp)
+
+
+class _Collector:
+    """Reads points one after the other for the shard, and keeps what ranking needs of them."""
+
+    def __init__(
+        self,
+        documents: list[index.DocumentEntry],
+        vectors: NDArray[np.float16],
+        average_lengths: dict[PassageKind, float],
+    ) -> None:
+        self.texts: list[str] = []
+        self._documents = documents
+        self._vectors = vectors
+        self._average_lengths = average_lengths
+        self._owner = array("i")
+        self._term_ids = array("I")
+        self._term_weights = array("f")
+        self._term_counts = array("q")
+
+    def read(self, lines: Iterable[bytes]) -> Iterator[ShardPoint]:
+        """The points that lines of JSON describe."""
+        for number, line in enumerate(lines):
+            owner, payload, counts = json.loads(line)
+            kind: PassageKind = payload["kind"]
+            weighed = dict(sorted(terms.weights(counts, self._average_lengths[kind]).items()))
+            self.texts.append(payload["text"])
+            self._owner.append(owner)
+            self._term_ids.extend(weighed.keys())
+            self._term_weights.extend(weighed.values())
+            self._term_counts.append(len(weighed))
+            yield ShardPoint(number, kind, self._vectors[number].tolist(), weighed, payload)
+
+    def arrays(self) -> index.Arrays:
+        """What was kept, once all points are read."""
+        owner = np.array(self._owner, np.int32)
+        kinds = np.array([KINDS.index(entry.kind) for entry in self._documents], np.uint8)
+        sizes = np.bincount(owner, minlength=len(kinds))
+        points = np.bincount(kinds[owner], minlength=len(KINDS))
+        ids = np.array(self._term_ids, np.uint32)
+        of_terms = np.repeat(kinds[owner], np.array(self._term_counts, np.int64))
+        vocabulary = {
+            kind: _idf(ids[of_terms == place], int(points[place]))
+            for place, kind in enumerate(KINDS)
+        }
+        return index.Arrays(
+            owner=owner,
+            starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            kinds=kinds,
+            points=points.astype(np.int64),
+            vectors=self._vectors,
+            term_starts=np.concatenate([[0], np.cumsum(self._term_counts)]).astype(np.int64),
+            term_ids=ids,
+            term_weights=np.array(self._term_weights, np.float32),
+            faq_terms=vocabulary["faq"][0],
+            faq_idf=vocabulary["faq"][1],
+            document_terms=vocabulary["document"][0],
+            document_idf=vocabulary["document"][1],
+        )
+
+
+def _idf(ids: NDArray[np.uint32], points: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Each term once, and its IDF as Qdrant reckons it."""
+    known, having = np.unique(ids, return_counts=True)
+    return known, np.log(1 + (points - having + 0.5) / (having + 0.5)).astype(np.float32)
+
+
+def main() -> None:
+    """Make the index of the job whose folder is the first argument."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(10)
+    make(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""The knowledge base as the core knows it: loads sources, keeps indexes open, searches them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.knowledge_base import KnowledgeStatus, LoadReport, Progress, Retrieval
+from kfbot.language import language_of
+from kfbot.store.chunks import KnowledgeState, KnowledgeStore, Load
+from knowledge.changes import Changes, Reading, Vectors, again, compare, key_of, read
+from knowledge.embedding import BatchingEmbedder, Embedder
+from knowledge.geometry import generic_means
+from knowledge.index import Index, Stamp, folder_of, remove_old
+from knowledge.index_build import build
+
+if TYPE_CHECKING:
+    from types import ModuleType, TracebackType
+
+logger = logging.getLogger(__name__)
+
+
+class Knowledge:
+    """Every knowledge base of one company; open it before asking it.
+
+    One process at a time may load; the indexes in its data folder are derived from the store.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Sequence[str]],
+        store: KnowledgeStore,
+        embedder: Embedder,
+        data_dir: Path,
+    ) -> None:
+        """Prepare, without reading anything.
+
+        Args:
+            sources: Files and folders of each knowledge base, by its name.
+            store: Where documents, chunks and vectors are kept.
+            embedder: Closed by its owner, after this.
+            data_dir: Where the indexes lie.
+        """
+        self._sources = {name: tuple(paths) for name, paths in sources.items()}
+        self._store = store
+        self._embedder = embedder
+        self._batching = BatchingEmbedder(embedder)
+        self._data_dir = data_dir
+        self._key = key_of(embedder)
+        self._indexes: dict[str, Index] = {}
+        self._stale: set[str] = set()
+        self._loading = asyncio.Lock()
+        self._retrieval: ModuleType | None = None
+        self._generic: NDArray[np.float32] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def open(self) -> None:
+        """Open the index of every knowledge base; one that is missing or damaged is made again.
+
+        A knowledge base whose vectors come from another model stays closed until it is loaded.
+
+        Raises:
+            KnowledgeBaseUnavailable: An index could not be made.
+            StoreUnavailable: The database cannot be read.
+        """
+        # LlamaIndex takes seconds to import: not before somebody is going to ask.
+        self._retrieval = await asyncio.to_thread(_import_retrieval)
+        async with self._loading:
+            for name in self._sources:
+                await self._bring_up(await self._store.state(name), _ignore)
+
+    async def aclose(self) -> None:
+        """Close the indexes. Nothing may be asked or loaded any more."""
+        await self._batching.aclose()
+        async with self._loading:
+            indexes, self._indexes = self._indexes, {}
+            for index in indexes.values():
+                await asyncio.to_thread(index.close)
+
+    async def search(
+        self, query: str, *, names: Collection[str] | None = None, limit: int = 10
+    ) -> Retrieval:
+        """Find passages for a question in the named knowledge bases (None: in all).
+
+        Raises:
+            KnowledgeBaseUnavailable: It cannot be asked now.
+        """
+        chosen = self._chosen(names)
+        if self._retrieval is None:
+            raise KnowledgeBaseUnavailable("the knowledge base is not open")
+        if not self._open_indexes(chosen):
+            return Retrieval(query=query)
+        retriever = self._retrieval.HybridRetriever(
+            lambda: self._open_indexes(chosen), self._batching.embed_query, limit=limit
+        )
+        found: Retrieval = self._retrieval.to_retrieval(query, await retriever.aretrieve(query))
+        return found
+
+    async def load(
+        self, names: Collection[str] | None = None, *, progress: Progress | None = None
+    ) -> tuple[LoadReport, ...]:
+        """Bring the named knowledge bases (None: all) up to date with their sources.
+
+        Questions asked meanwhile see the old state or the new one, never a mixture. Broken off,
+        it leaves each knowledge base in its old state or its new one.
+
+        Raises:
+            KnowledgeBaseUnavailable: Nothing was changed, or the new state is stored and cannot
+                be searched yet: loading again makes up for it.
+            StoreUnavailable: Nothing was changed.
+        """
+        chosen = self._chosen(names)
+        async with self._loading:
+            return tuple([await self._load_one(name, progress or _ignore) for name in chosen])
+
+    async def examples(self, language: str, limit: int) -> tuple[str, ...]:
+        """Questions of FAQ entries in a language ("zh" or "en"), spread over all of them."""
+        asked = [
+            question
+            for index in self._indexes.values()
+            for question in index.questions()
+            if language_of(question) == language
+        ]
+        return tuple(asked[:: max(len(asked) // limit, 1)][:limit])
+
+    async def status(self) -> tuple[KnowledgeStatus, ...]:
+        """The state of every configured knowledge base.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        states = [await self._store.state(name) for name in self._sources]
+        return tuple(
+            KnowledgeStatus(
+                name=state.name,
+                documents=state.documents,
+                chunks=state.chunks,
+                generation=state.generation,
+                loaded_at=state.loaded_at,
+                unreadable=state.unreadable,
+            )
+            for state in states
+        )
+
+    def _chosen(self, names: Collection[str] | None) -> tuple[str, ...]:
+        if names is None:
+            return tuple(self._sources)
+        for name in names:
+            if name not in self._sources:
+                raise KnowledgeBaseUnavailable(f"there is no knowledge base {name!r}")
+        return tuple(dict.fromkeys(names))
+
+    def _open_indexes(self, names: Sequence[str]) -> list[Index]:
+        for name in names:
+            if name in self._stale:
+                raise KnowledgeBaseUnavailable(
+                    f"knowledge base {name}: its vectors are another model's; load it again"
+                )
+        # What was never loaded has nothing to find.
+        return [self._indexes[name] for name in names if name in self._indexes]
+
+    async def _load_one(self, name: str, progress: Progress) -> LoadReport:
+        state = await self._store.state(name)
+        stored = await self._store.documents(name)
+        from_scratch = state.embedding_key != self._key
+        progress("reading", 0, 1)
+        reading = await asyncio.to_thread(_read, self._sources[name])
+        changes = await asyncio.to_thread(compare, name, reading, stored, from_scratch=from_scratch)
+        progress("reading", 1, 1)
+        load = await self._embedded(name, changes, progress, from_scratch=from_scratch)
+        await self._store.apply(load)
+        await self._bring_up(await self._store.state(name), progress)
+        logger.info(
+            "knowledge base %s loaded: %d added, %d changed, %d removed, %d unreadable",
+            name,
+            changes.report.added,
+            changes.report.changed,
+            changes.report.removed,
+            len(changes.report.unreadable),
+            extra={"event": "knowledge_loaded"},
+        )
+        return changes.report
+
+    async def _embedded(
+        self, name: str, changes: Changes, progress: Progress, *, from_scratch: bool
+    ) -> Load:
+        """What is to be stored, with all vectors."""
+        pending = list(changes.written)
+        vectors = Vectors(self._embedder)
+        if from_scratch:
+            pending += [
+                again(document)
+                async for document in self._store.chunks(name)
+                if document.document.source != "file"
+            ]
+        elif changes.changed:
+            async for document in self._store.chunks(name, changes.changed):
+                vectors.keep(document)
+        await vectors.make(pending, progress)
+        return Load(
+            knowledge_base=name,
+            embedding_key=self._key,
+            loaded_at=datetime.now(UTC),
+            unreadable=changes.report.unreadable,
+            written=await asyncio.to_thread(
+                lambda: [vectors.rows(name, document) for document in pending]
+            ),
+            removed=changes.removed,
+        )
+
+    async def _bring_up(self, state: KnowledgeState, progress: Progress) -> None:
+        """Have the index of what is stored open, made if need be, and put it into service."""
+        if state.generation == 0:
+            return
+        if state.embedding_key != self._key:
+            self._stale.add(state.name)
+            logger.warning(
+                "knowledge base %s was embedded by another model: load it again",
+                state.name,
+                extra={"event": "knowledge_stale"},
+            )
+            return
+        stamp = Stamp(
+            knowledge_base=state.name,
+            generation=state.generation,
+            embedding_key=self._key,
+            dimensions=self._embedder.dimensions,
+        )
+        before = self._indexes.get(state.name)
+        if before is None or before.stamp != stamp:
+            index = await self._opened_or_built(stamp, progress)
+            # The switch: from here on every question is asked of the new index.
+            self._indexes[state.name] = index
+            self._stale.discard(state.name)
+            if before is not None:
+                await asyncio.to_thread(before.close)
+            await asyncio.to_thread(remove_old, folder_of(self._data_dir, state.name), stamp)
+
+    async def _opened_or_built(self, stamp: Stamp, progress: Progress) -> Index:
+        folder = folder_of(self._data_dir, stamp.knowledge_base)
+        try:
+            return await asyncio.to_thread(Index.open, folder / stamp.folder_name, stamp)
+        except KnowledgeBaseUnavailable as error:
+            logger.info("index is built: %s", error, extra={"event": "index_build"})
+        progress("indexing", 0, 1)
+        if self._generic is None:
+            self._generic = await asyncio.to_thread(generic_means, self._embedder)
+        chunks = self._store.chunks(stamp.knowledge_base)
+        made = await build(chunks, stamp, folder, self._generic)
+        progress("indexing", 1, 1)
+        return await asyncio.to_thread(Index.open, made, stamp)
+
+
+def _read(sources: Sequence[str]) -> Reading:
+    from knowledge.loaders import read_sources
+
+    return read(read_sources(sources))
+
+
+def _import_retrieval() -> ModuleType:
+    from knowledge import retrieval
+
+    return retrieval
+
+
+def _ignore(stage: str, done: int, total: int) -> None:
+    """Report to nobody."""

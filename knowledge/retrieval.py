@@ -1,0 +1,194 @@
+"""Finds passages for a question, as a LlamaIndex retriever over the open indexes.
+
+LlamaIndex takes two seconds to import and 0.1 ms a question; import this module late.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from heapq import nlargest
+from typing import Any
+
+import numpy as np
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+from numpy.typing import NDArray
+
+from kfbot.knowledge_base import Passage, PassageKind, Retrieval
+from knowledge import ranking, terms
+from knowledge.evidence import evidence
+from knowledge.extract import best_quote
+from knowledge.index import Index
+
+#: Points taken from each way of searching, a kind.
+CANDIDATES = 50
+
+Vector = NDArray[np.float32]
+
+_METADATA = [field.name for field in fields(Passage) if field.name not in ("text", "score")]
+
+
+class HybridRetriever(BaseRetriever):
+    """Searches indexes by meaning and by words and ranks what both find.
+
+    Every node is a passage; `to_retrieval` gives the passages back with evidence and times.
+    """
+
+    def __init__(
+        self,
+        indexes: Callable[[], Sequence[Index]],
+        embed: Callable[[str], Awaitable[Vector]],
+        *,
+        limit: int = 10,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            indexes: Asked once the question is embedded, so that a new index is used at once.
+            embed: Gives the vector of a question that comes without one.
+            limit: Passages to return, at most.
+        """
+        super().__init__()
+        self._indexes = indexes
+        self._embed = embed
+        self._limit = limit
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        if query_bundle.embedding is None:
+            raise ValueError("give the question's embedding, or use aretrieve")
+        vector = np.asarray(query_bundle.embedding, np.float32)
+        return _to_nodes(find(self._indexes(), query_bundle.query_str, vector, self._limit))
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        if query_bundle.embedding is not None:
+            return self._retrieve(query_bundle)
+        began = time.perf_counter()
+        vector = await self._embed(query_bundle.query_str)
+        embed_ms = (time.perf_counter() - began) * 1000
+        # From here on nothing is awaited: an index may be closed once it is not handed out.
+        found = find(self._indexes(), query_bundle.query_str, vector, self._limit)
+        return _to_nodes(found, embed=embed_ms)
+
+
+def find(indexes: Sequence[Index], text: str, vector: Vector, limit: int) -> Retrieval:
+    """Search each index and merge what they give. Blocks for 1–5 ms."""
+    began = time.perf_counter()
+    question = ranking.Question.of(text, vector)
+    found = [index.search(vector, question.term_ids.tolist(), CANDIDATES) for index in indexes]
+    searched = time.perf_counter()
+    choices = [
+        choice
+        for index, kinds in zip(indexes, found, strict=True)
+        for kind, hits in kinds.items()
+        for choice in _choices(
+            index, ranking.rank(index.arrays, index.prepared, question, kind, hits), limit
+        )
+    ]
+    best = nlargest(limit, choices, key=lambda choice: choice.score)
+    payloads = [choice.index.payloads([choice.point])[0] for choice in best]
+    passages = tuple(
+        _passage(choice, payload, question) for choice, payload in zip(best, payloads, strict=True)
+    )
+    signals = _evidence(best[0], payloads[0], question) if best else {}
+    done = time.perf_counter()
+    return Retrieval(
+        query=text,
+        passages=passages,
+        evidence=signals,
+        timings_ms={"search": (searched - began) * 1000, "rank": (done - searched) * 1000},
+    )
+
+
+def _choices(index: Index, ranked: ranking.Ranked, limit: int) -> list[_Choice]:
+    """Documents with scores that compare across kinds and indexes."""
+    return [
+        _Choice(float(score), index, ranked, place)
+        for place, score in enumerate(ranked.comparable()[:limit])
+    ]
+
+
+def _evidence(
+    best: _Choice, payload: Mapping[str, Any], question: ranking.Question
+) -> dict[str, float]:
+    index = best.index
+    return evidence(index.arrays, index.prepared, question, best.ranked, payload["text"])
+
+
+def to_retrieval(query: str, nodes: Sequence[NodeWithScore]) -> Retrieval:
+    """What `HybridRetriever` found, in the words of the core."""
+    if not nodes:
+        return Retrieval(query=query)
+    return Retrieval(
+        query=query,
+        passages=tuple(_to_passage(node) for node in nodes),
+        evidence=nodes[0].node.metadata["evidence"],
+        timings_ms=nodes[0].node.metadata["timings_ms"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A document that an index offers."""
+
+    score: float
+    index: Index
+    ranked: ranking.Ranked
+    place: int
+
+    @property
+    def point(self) -> int:
+        return int(self.ranked.points[self.place])
+
+
+def _passage(choice: _Choice, payload: Mapping[str, Any], question: ranking.Question) -> Passage:
+    entry = choice.index.document(int(choice.ranked.documents[choice.place]))
+    text = entry.answer if entry.kind == "faq" else payload["text"]
+    return Passage(
+        knowledge_base=choice.index.knowledge_base,
+        document_id=entry.document_id,
+        chunk_id=payload["chunk_id"],
+        kind=entry.kind,
+        title=entry.title,
+        heading=payload["heading"],
+        url=entry.url,
+        text=text,
+        quote=_quote(text, choice.index, entry.kind, question),
+        question=entry.question,
+        score=choice.score,
+    )
+
+
+def _quote(text: str, index: Index, kind: PassageKind, question: ranking.Question) -> str:
+    if kind == "faq":
+        return text
+    distinct = sorted(set(question.terms))
+    ids = np.array([terms.term_id(term) for term in distinct], np.uint32)
+    weights = dict(zip(distinct, index.arrays.idf(kind, ids).tolist(), strict=True))
+    return best_quote(weights, text, terms.tokenise)
+
+
+def _to_nodes(found: Retrieval, **timings_ms: float) -> list[NodeWithScore]:
+    nodes = [_to_node(passage) for passage in found.passages]
+    if nodes:
+        nodes[0].node.metadata |= {
+            "evidence": dict(found.evidence),
+            "timings_ms": timings_ms | dict(found.timings_ms),
+        }
+    return nodes
+
+
+def _to_node(passage: Passage) -> NodeWithScore:
+    metadata: dict[str, Any] = {name: getattr(passage, name) for name in _METADATA}
+    node = TextNode(id_=passage.chunk_id, text=passage.text, metadata=metadata)
+    return NodeWithScore(node=node, score=passage.score)
+
+
+def _to_passage(found: NodeWithScore) -> Passage:
+    metadata = found.node.metadata
+    return Passage(
+        text=found.node.get_content(),
+        score=found.score or 0.0,
+        **{name: metadata[name] for name in _METADATA},
+    )

@@ -1,0 +1,252 @@
+"""The adapter contract, over every module in `adapters/` that has an ADAPTER.
+
+A platform brings `payloads/<platform>/settings.json` and, if it calls us, recorded requests, each
+beside the event that it means: `{"request": {method, query, headers, body}, "event": {…}}`.
+Fields that the event leaves out are not compared. A platform whose requests bear a time signs
+them afresh by a function in SIGNERS.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from pydantic import SecretStr, ValidationError
+from standardwebhooks import Webhook
+
+import adapters
+from kfbot.adapter import AdapterSettings, Capabilities, ChannelAdapter, WebhookRequest
+from kfbot.errors import (
+    ChannelError,
+    ChannelUnauthorized,
+    ChannelUnavailable,
+    MessageRejected,
+    WebhookRejected,
+)
+from kfbot.messages import (
+    Button,
+    Citation,
+    ConversationId,
+    DeliveryReceipt,
+    OutboundMessage,
+    Sender,
+)
+
+PAYLOADS = Path(__file__).parent / "payloads"
+CHANNEL = "shop"
+
+
+def _found() -> dict[str, type[ChannelAdapter]]:
+    names = [module.name for module in pkgutil.iter_modules(adapters.__path__)]
+    modules = {name: importlib.import_module(f"adapters.{name}") for name in names}
+    return {name: module.ADAPTER for name, module in modules.items() if hasattr(module, "ADAPTER")}
+
+
+ADAPTERS = _found()
+
+
+def _sign_standard(request: dict[str, Any], settings: dict[str, Any]) -> None:
+    now = datetime.now(UTC)
+    headers = request["headers"]
+    webhook_id = headers.setdefault("webhook-id", "junk")
+    headers["webhook-timestamp"] = str(int(now.timestamp()))
+    headers["webhook-signature"] = Webhook(settings["secret"]).sign(
+        webhook_id, now, request["body"]
+    )
+
+
+#: Platform → puts what ages (time, signature) into a recorded request.
+SIGNERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], None]] = {"webhook": _sign_standard}
+
+
+class Payload(NamedTuple):
+    platform: str
+    path: Path
+
+
+RECORDED = [
+    Payload(platform, path)
+    for platform in ADAPTERS
+    for path in sorted((PAYLOADS / platform).glob("*.json"))
+    if path.name != "settings.json"
+]
+
+
+def given_settings(platform: str) -> dict[str, Any]:
+    given: dict[str, Any] = json.loads((PAYLOADS / platform / "settings.json").read_text("utf-8"))
+    return given
+
+
+def make_settings(platform: str, **change: Any) -> AdapterSettings:
+    return ADAPTERS[platform].settings_type.model_validate(given_settings(platform) | change)
+
+
+def make(platform: str) -> ChannelAdapter:
+    return ADAPTERS[platform](CHANNEL, make_settings(platform))
+
+
+def make_request(platform: str, recorded: dict[str, Any]) -> WebhookRequest:
+    request = json.loads(json.dumps(recorded))
+    if signer := SIGNERS.get(platform):
+        signer(request, given_settings(platform))
+    return WebhookRequest(
+        method=request["method"],
+        query=request["query"],
+        headers=request["headers"],
+        body=request["body"].encode(),
+    )
+
+
+def takes_webhooks(platform: str) -> bool:
+    return ADAPTERS[platform].receive_webhook is not ChannelAdapter.receive_webhook
+
+
+every_platform = pytest.mark.parametrize("platform", ADAPTERS)
+every_caller = pytest.mark.parametrize(
+    "platform", [platform for platform in ADAPTERS if takes_webhooks(platform)]
+)
+
+
+def test_the_adapters_of_this_repository_are_found() -> None:
+    assert {"console", "web", "webhook"} <= set(ADAPTERS)
+
+
+@every_platform
+def test_adapter_can_send_and_receive(platform: str) -> None:
+    kind = ADAPTERS[platform]
+    assert issubclass(kind, ChannelAdapter)
+    assert issubclass(kind.settings_type, AdapterSettings)
+    assert takes_webhooks(platform) or kind.listen is not ChannelAdapter.listen
+    assert isinstance(make(platform).capabilities, Capabilities)
+    assert make(platform).channel == CHANNEL
+
+
+@every_platform
+def test_unknown_setting_is_refused(platform: str) -> None:
+    with pytest.raises(ValidationError, match="colour"):
+        make_settings(platform, colour="red")
+
+
+@every_platform
+def test_settings_cannot_be_changed(platform: str) -> None:
+    settings = make_settings(platform)
+    with pytest.raises(ValidationError):
+        settings.platform = "other"  # type: ignore[misc]
+
+
+@every_platform
+def test_secrets_do_not_print(platform: str) -> None:
+    settings = make_settings(platform)
+    shown = f"{settings!r} {settings} {make(platform)!r} {make(platform)}"
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr) and value.get_secret_value():
+            assert value.get_secret_value() not in shown
+
+
+@every_platform
+def test_what_is_called_secret_is_a_secret(platform: str) -> None:
+    for name, field in ADAPTERS[platform].settings_type.model_fields.items():
+        if any(word in name for word in ("secret", "token", "password", "key")):
+            assert "SecretStr" in str(field.annotation), name
+
+
+HOSTILE = [
+    pytest.param("hello", id="plain"),
+    pytest.param("", id="empty"),
+    pytest.param("退款 **五天** 😀\n- a\n- b", id="zh"),
+    pytest.param("\x00\x1b[2J\r\n\u202e", id="control"),
+    pytest.param("half \ud83d an emoji", id="surrogate"),
+    pytest.param("<b>&amp;</b> [x](javascript:1) `", id="markup"),
+    pytest.param("长" * 100_000, id="long"),
+]
+
+
+@every_platform
+@pytest.mark.asyncio
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("message_id", ["msg_1", "a\r\nb: c", "\ud83d"])
+async def test_send_raises_only_the_three_errors(
+    platform: str, text: str, message_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = OutboundMessage(
+        conversation=ConversationId(CHANNEL, "chat", "thread", "member"),
+        id=message_id,
+        text=text,
+        sender=Sender("7", "agent", text[:100]),
+        citations=(Citation(id="doc", title=text[:100], url="https://a.example/", score=0.5),),
+        buttons=(Button("tok", text[:100]),),
+    )
+    async with make(platform) as adapter:
+        try:
+            receipt = await adapter.send(message)
+        except (ChannelUnavailable, ChannelUnauthorized, MessageRejected) as error:
+            assert error.channel == CHANNEL  # noqa: PT017 - which of the three does not matter
+        else:
+            assert isinstance(receipt, DeliveryReceipt)
+
+
+@every_platform
+@pytest.mark.asyncio
+async def test_typing_never_stops_an_answer(platform: str) -> None:
+    async with make(platform) as adapter:
+        await adapter.show_typing(ConversationId(CHANNEL, "chat"))
+
+
+@every_caller
+def test_platform_that_calls_us_brings_recorded_payloads(platform: str) -> None:
+    assert any(payload.platform == platform for payload in RECORDED)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "payload", RECORDED, ids=[f"{one.platform}/{one.path.stem}" for one in RECORDED]
+)
+async def test_recorded_payload_means_its_event(payload: Payload) -> None:
+    recorded = json.loads(payload.path.read_text("utf-8"))
+    request = make_request(payload.platform, recorded["request"])
+    reply = await make(payload.platform).receive_webhook(request)
+    expected = recorded["event"]
+    assert len(reply.events) == (0 if expected is None else 1)
+    for event in reply.events:
+        assert event.sent_at.tzinfo is not None
+        found = _as_json(event)
+        assert found == found | expected
+    again = await make(payload.platform).receive_webhook(request)
+    assert [one.event_id for one in again.events] == [one.event_id for one in reply.events]
+
+
+def _as_json(event: Any) -> dict[str, Any]:
+    named = {"type": type(event).__name__} | asdict(event)
+    plain: dict[str, Any] = json.loads(json.dumps(named, default=lambda moment: moment.isoformat()))
+    return plain
+
+
+JUNK = ["", "null", "[]", "{", "7", "{}", '{"a": NaN}', "[" * 20_000, '"\\ud800"', "\x00", "a=b"]
+
+
+@every_caller
+@pytest.mark.asyncio
+@pytest.mark.parametrize("body", JUNK, ids=range(len(JUNK)))
+async def test_junk_is_refused_with_a_4xx(platform: str, body: str) -> None:
+    junk = {"method": "POST", "query": {}, "headers": {}, "body": body}
+    with pytest.raises(WebhookRejected) as raised:
+        await make(platform).receive_webhook(make_request(platform, junk))
+    assert 400 <= raised.value.status < 500
+    assert isinstance(raised.value, ChannelError)
+
+
+@every_caller
+@pytest.mark.asyncio
+async def test_bytes_that_are_no_text_are_refused_with_a_4xx(platform: str) -> None:
+    request = WebhookRequest(method="POST", query={}, headers={}, body=b"\xff\x00\xfe")
+    with pytest.raises(WebhookRejected) as raised:
+        await make(platform).receive_webhook(request)
+    assert 400 <= raised.value.status < 500
