@@ -64,13 +64,14 @@ async def _decide(
     max_wrong_percent: float,
 ) -> Turn:
     if not any(character.isalnum() for character in question):
-        return _smalltalk(question, texts(language).empty, Retrieval(query=question))
+        return _smalltalk(question, texts(language).empty, Retrieval(query=question), 0.0)
     found = await _search(question, knowledge, names)
     assessment = confidence.assess(found, max_wrong_percent)
     if wants_person(question):
         return _handed_off(question, language, found, assessment.probability, "asked_for_person")
     if assessment.decision != "answer" and (kind := small_talk(question)):
-        return _smalltalk(question, texts(language).small_talk[kind], found)
+        says = texts(language).small_talk[kind]
+        return _smalltalk(question, says, found, assessment.probability)
     carried = _carried(question, history)
     if assessment.decision != "answer" and carried != question:
         more = await _search(carried, knowledge, names)
@@ -190,11 +191,11 @@ def _handed_off(
     )
 
 
-def _smalltalk(question: str, text: str, found: Retrieval) -> Turn:
+def _smalltalk(question: str, text: str, found: Retrieval, probability: float) -> Turn:
     return Turn(
         question=question,
         decision="smalltalk",
-        confidence=0.0,
+        confidence=probability,
         text=text,
         ranked=_ranked(found),
         evidence=found.evidence,

@@ -230,11 +230,7 @@ def wire(
             knowledge,
             conversations,
             transcripts,
-            names={
-                name: adapter.settings.knowledge
-                for name, adapter in channels.items()
-                if adapter.settings.knowledge
-            },
+            names=_allowed_knowledge(channels),
             max_wrong_percent=settings.decision.max_wrong_percent,
             clock=clock,
         ),
@@ -264,6 +260,14 @@ def wire(
         handoff=handoff,
         changes=changes,
     )
+
+
+def _allowed_knowledge(channels: Mapping[str, ChannelAdapter]) -> dict[str, tuple[str, ...]]:
+    return {
+        name: adapter.settings.knowledge
+        for name, adapter in channels.items()
+        if adapter.settings.knowledge
+    }
 
 
 def open_channels(settings: Settings) -> dict[str, ChannelAdapter]:

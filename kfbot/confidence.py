@@ -119,12 +119,15 @@ def assess(found: Retrieval, max_wrong_percent: float) -> Assessment:
     if not found.passages:
         return Assessment(0.0, "handoff")
     kind = found.passages[0].kind
-    probability = model(kind, "first").probability(found.evidence)
+    probability = model(kind, "first").probability(found.evidence[kind])
     if probability >= threshold(kind, max_wrong_percent):
         return Assessment(probability, "answer")
-    among = max(probability, model(kind, "one_of_three").probability(found.evidence))
+    among = max(
+        model(other, "one_of_three").probability(signals)
+        for other, signals in found.evidence.items()
+    )
     choices = _choices(found.passages)
-    if among >= _data()["clarify_from"] and len(choices) > 1:
+    if max(among, probability) >= _data()["clarify_from"] and len(choices) > 1:
         return Assessment(probability, "clarify", choices)
     return Assessment(probability, "handoff")
 

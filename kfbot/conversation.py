@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from kfbot.errors import ConversationChanged
+from kfbot.knowledge_base import PassageKind
 from kfbot.messages import Citation, ConversationId, Role
 
 Decision = Literal["answer", "clarify", "handoff", "smalltalk", "silent"]
@@ -94,7 +95,8 @@ class Turn:
     reason: HandoffReason | None = None
     #: Document ids, best first, at most 10, with their knowledge base.
     ranked: tuple[tuple[str, str], ...] = ()
-    evidence: Mapping[str, float] = field(default_factory=dict)
+    #: By kind of passage, then by name of the signal.
+    evidence: Mapping[PassageKind, Mapping[str, float]] = field(default_factory=dict)
     timings_ms: Mapping[str, float] = field(default_factory=dict)
 
     def as_data(self) -> dict[str, Any]:

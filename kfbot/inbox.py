@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from kfbot.adapter import Capabilities, ChannelAdapter
 from kfbot.changes import Changes
-from kfbot.conversation import Case
+from kfbot.conversation import Case, bot_may_speak
 from kfbot.desk import AgentDesk
 from kfbot.dialogue import Batch, Dialogue, next_batch
 from kfbot.errors import ConversationChanged, KfbotError, StoreUnavailable
@@ -185,9 +185,13 @@ class Inbox:
         if not waiting:
             return await self._messages.release(lane)
         batch = next_batch(waiting, self._clock())
-        if batch.pause > timedelta():
+        if batch.pause > timedelta() and await self._bot_answers(lane):
             return await self._messages.release(lane, ready_at=self._clock() + batch.pause)
         return await self._finish(lane, batch)
+
+    async def _bot_answers(self, lane: Lane) -> bool:
+        # What is said to an agent is not waited over: the bot must not answer it later on.
+        return bot_may_speak(await self._conversations.get(lane.conversation_id))
 
     async def _finish(self, lane: Lane, batch: Batch) -> bool:
         try:

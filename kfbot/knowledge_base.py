@@ -38,8 +38,8 @@ class Retrieval:
 
     query: str
     passages: tuple[Passage, ...] = ()
-    #: Named evidence on whether passages[0] answers the query, for `confidence`.
-    evidence: Mapping[str, float] = field(default_factory=dict)
+    #: For each kind that was found, named evidence on whether its first passage answers.
+    evidence: Mapping[PassageKind, Mapping[str, float]] = field(default_factory=dict)
     #: Time spent, by stage ("embed", "search", "rank"), in milliseconds.
     timings_ms: Mapping[str, float] = field(default_factory=dict)
 

@@ -179,7 +179,7 @@ def _environment() -> dict[str, Any]:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name.upper().startswith("KFBOT_") and name.upper() not in _OWN_VARIABLES
+        if name.upper().startswith("KFBOT_") and not name.upper().startswith(_NO_SETTINGS)
     }
     source = EnvSettingsSource(Settings)
     found = {key: value for key, value in source().items() if value is not None}
@@ -191,8 +191,8 @@ def _environment() -> dict[str, Any]:
     return found
 
 
-#: Read from the environment by other rooms or by the tests, not settings.
-_OWN_VARIABLES = {"KFBOT_SETTINGS"}
+#: The settings file's own name, and what only tests read.
+_NO_SETTINGS = ("KFBOT_SETTINGS", "KFBOT_TEST_")
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class FakeKnowledgeBase:
         best = ranked[0][0] if ranked else 0.0
         wanted = "answer" if best >= 0.75 else "clarify" if best >= 0.5 else "handoff"
         passages = tuple(self._passage(question, score) for score, question in ranked)
-        return Retrieval(query=query, passages=passages, evidence=evidence_for(wanted))
+        return Retrieval(query=query, passages=passages, evidence={"faq": evidence_for(wanted)})
 
     async def load(
         self, names: Collection[str] | None = None, *, progress: Progress | None = None
@@ -152,7 +152,7 @@ def evidence_for(decision: str) -> dict[str, float]:
             for name, signal in signals.items()
         } | {"foreign": 0.0}
         found = Retrieval(query="", passages=(_ANY, replace(_ANY, question="other")))
-        if confidence.assess(replace(found, evidence=evidence), 5.0).decision == decision:
+        if confidence.assess(replace(found, evidence={"faq": evidence}), 5.0).decision == decision:
             return evidence
     raise ValueError(f"no evidence leads to {decision}")
 

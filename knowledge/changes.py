@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -84,9 +85,18 @@ class Changes:
 
 
 def compare(
-    name: str, reading: Reading, stored: Mapping[str, DocumentRow], *, from_scratch: bool
+    name: str,
+    reading: Reading,
+    stored: Mapping[str, DocumentRow],
+    *,
+    from_scratch: bool,
+    missing: Collection[str] = (),
 ) -> Changes:
-    """Find what a load changes; with `from_scratch`, every document is written again."""
+    """Find what a load changes; with `from_scratch`, every document is written again.
+
+    What came from a source that is `missing` as a whole stays: more likely a disk is not
+    mounted than everything on it meant to be forgotten.
+    """
     written: list[Pending] = []
     unreadable = list(reading.unreadable)
     added, changed = 0, []
@@ -106,7 +116,9 @@ def compare(
     removed = {
         row.document_id
         for row in stored.values()
-        if row.source == "file" and row.document_id not in reading.documents
+        if row.source == "file"
+        and row.document_id not in reading.documents
+        and not any(Path(row.path).is_relative_to(source) for source in missing)
     }
     report = LoadReport(
         knowledge_base=name,

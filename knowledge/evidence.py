@@ -33,6 +33,8 @@ _HAS_NUMBER = re.compile(
     r"|dozen|century|half|third|day|week|month|year)s?\b|[一二三四五六七八九十百千万亿两]",
     re.IGNORECASE,
 )
+#: The least share of texts that makes a language one of the knowledge base's.
+_SPOKEN = 0.05
 #: Wider margins and better words say nothing more.
 _MOST_LEXICAL = 1.5
 
@@ -87,15 +89,19 @@ def _words(
     asked = question.term_ids
     weight = arrays.idf(ranked.kind, asked)
     mass = max(float(weight.sum()), 1e-6)
-    known = arrays.faq_terms if ranked.kind == "faq" else arrays.document_terms
-    unknown = ~np.isin(asked, known) & ~np.isin(asked, prepared["answer_terms"])
+    known = (arrays.faq_terms, arrays.document_terms, prepared["answer_terms"])
+    unknown = ~np.any([np.isin(asked, one) for one in known], axis=0)
     carried = np.isin(asked, _document_terms(arrays, prepared, ranked))
     within = np.isin(asked, _term_ids(window))
     body = text.lower()
+    share_unknown, share_covered = weight[unknown].sum() / mass, weight[carried].sum() / mass
+    usual, usual_sd, cover, cover_sd = prepared["usual_words"].tolist()
     return {
-        "covered": weight[carried].sum() / mass,
+        "covered": share_covered,
         "covered_window": weight[within].sum() / mass,
-        "unknown": weight[unknown].sum() / mass,
+        "covered_z": (share_covered - cover) / max(cover_sd, 0.1),
+        "unknown": share_unknown,
+        "unknown_z": (share_unknown - usual) / max(usual_sd, 0.1),
         "missing_numbers": _missing(_NUMBER.findall(question.text), body),
         "missing_names": _missing(_names(question.text), body),
         "length": np.log1p(len(question.terms)),
@@ -114,7 +120,10 @@ def _place(
     away = white - prepared["means"][best].astype(np.float32)
     distance = float(away @ away)
     own, own_sd, other, other_sd, plain, plain_sd = prepared[f"{kind}_misses"].tolist()
-    shown = prepared["languages"][ranked.points[0]]
+    languages = prepared["languages"]
+    # Where the knowledge base speaks the question's language, an answer should be in it.
+    speaks = np.mean(languages == question.language) >= _SPOKEN
+    foreign = languages[ranked.points[0]] != question.language and not speaks
     generic = prepared["generic"][question.language]
     return {
         "near_miss_z": (ranked.dense[0] - other) / max(other_sd, 0.03),
@@ -124,7 +133,7 @@ def _place(
         "distance": -distance,
         "background_distance": white @ prepared[f"{kind}_background"] @ white - distance,
         "domain": unit(question.vector - generic) @ prepared[f"{kind}_domain"][question.language],
-        "foreign": float(shown != question.language),
+        "foreign": foreign,
         "many": np.log1p(arrays.starts[best + 1] - arrays.starts[best]),
     }
 

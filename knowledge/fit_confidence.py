@@ -33,18 +33,29 @@ from knowledge.training_sets import TrainingSet, training_sets
 Floats = NDArray[np.float64]
 
 #: Is the question about this field: of what was found in its own language, and in another.
-GATE = ("raw_z", "many")
+GATE = ("raw_z", "many", "unknown_z")
 GATE_FOREIGN = ("dense", "domain")
 _SHARED = (
     "fused", "dense", "fused_margin", "dense_margin", "above_pack", "rivals", "lexical",
     "lexical_margin", "covered", "covered_window", "unknown", "missing_numbers", "foreign",
 )  # fmt: skip
 MATCH: Mapping[PassageKind, tuple[str, ...]] = {
-    "faq": (*_SHARED, "pack_spread", "length", "near_miss_z", "background_distance", "many"),
+    "faq": (
+        *_SHARED,
+        "pack_spread",
+        "length",
+        "near_miss_z",
+        "own_z",
+        "background_distance",
+        "many",
+        "unknown_z",
+        "covered_z",
+    ),
     "document": (*_SHARED, "missing_names", "no_answer_type", "domain", "distance", "norm"),
 }
 #: Adversarial questions are one set of many, and the hardest.
 _COUNTS_MORE = {"squad": 3.0}
+_ADVERSARIAL = {"squad"}
 _OUT_OF_SCOPE_SHARE = 1 / 3
 _DIALS = (1, 2, 3, 5, 7, 10, 15, 20)
 _CLARIFY_FROM = 0.6
@@ -132,8 +143,8 @@ async def collect(one: TrainingSet, embedder: Embedder) -> Rows:
             async with Knowledge(sources, store, embedder, folder) as knowledge:
                 await knowledge.load()
                 found = [await knowledge.search(question.text) for question in one.questions]
-    names = found[0].evidence
-    evidence = {name: np.array([one.evidence.get(name, 0.0) for one in found]) for name in names}
+    signals = [found_one.evidence[one.kind] for found_one in found]
+    evidence = {name: np.array([row[name] for row in signals]) for name in signals[0]}
     ranked = [[passage.document_id for passage in one.passages] for one in found]
 
     def right_within(depth: int) -> Floats:
@@ -152,8 +163,7 @@ def fit(sets: Sequence[Rows], kind: PassageKind, target: Target) -> dict[str, An
         for key, names, foreign in (("gate", GATE, False), ("gate_foreign", GATE_FOREIGN, True)):
             chosen = [one for one in sets if (one.evidence["foreign"].mean() > 0.5) == foreign]
             gates[key] = _gate(chosen or sets, names)
-    matched = [_without_far(one) if kind == "faq" else one for one in sets]
-    match = _logistic(matched, MATCH[kind], [one.right[target] for one in matched], 1e-3)
+    match = _logistic(sets, MATCH[kind], [one.right[target] for one in sets], 1e-3)
     data = {**gates, "match": match, "stretch": 1.0, "shift": 0.0}
     data["stretch"], data["shift"] = _platt(data, sets, target)
     return data
@@ -171,7 +181,7 @@ def thresholds(models: Callable[[Rows], Mapping[str, Any]], sets: Sequence[Rows]
     """For each position of the dial, the least probability that kept to it."""
     p = np.concatenate([probabilities(models(one), one) for one in sets])
     right = np.concatenate([one.right["first"] for one in sets])
-    weight = np.concatenate(_weights(sets))
+    weight = np.concatenate([one.weight / _family_size(sets)[one.family] for one in sets])
     order = np.argsort(-p)
     wrong = np.cumsum(weight[order] * (1 - right[order])) / np.cumsum(weight[order])
     kept = {dial: np.flatnonzero(wrong <= dial / 100) for dial in _DIALS}
@@ -207,18 +217,6 @@ def _gate(sets: Sequence[Rows], names: Sequence[str]) -> dict[str, Any]:
         weight = np.where(y == 1, 0.5 / max(y.sum(), 1), 0.5 / max((1 - y).sum(), 1))
         weights.append(weight / _family_size(sets)[one.family])
     return _logistic(sets, names, about, 1e-4, weights)
-
-
-def _without_far(rows: Rows) -> Rows:
-    kept = rows.scope != "far"
-    return Rows(
-        rows.name,
-        rows.family,
-        rows.kind,
-        {name: values[kept] for name, values in rows.evidence.items()},
-        rows.scope[kept],
-        {target: values[kept] for target, values in rows.right.items()},
-    )
 
 
 def _family_size(sets: Sequence[Rows]) -> dict[str, int]:
@@ -283,13 +281,15 @@ async def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("kfbot/confidence.json"))
     parser.add_argument("--cache", type=Path, default=Path("var/models"))
+    parser.add_argument("--again", action="store_true", help="fit the evidence of the last run")
     arguments = parser.parse_args()
     embedder = RememberingEmbedder(open_embedder("bundled", arguments.cache), arguments.cache)
-    sets = []
-    for one in training_sets(arguments.data):
-        sets.append(await collect(one, embedder))
-        print(f"{one.name}: {len(one.questions)} questions", flush=True)  # noqa: T201
-        embedder.save()
+    rows = arguments.cache / "rows.pickle"
+    if arguments.again:
+        sets: list[Rows] = pickle.loads(rows.read_bytes())  # noqa: S301  # our own file
+    else:
+        sets = await _collect_all(arguments.data, embedder)
+        await asyncio.to_thread(rows.write_bytes, pickle.dumps(sets))
     kinds = {kind: _fit_kind([s for s in sets if s.kind == kind], kind) for kind in MATCH}
     found = {
         "fitted_by": "python -m knowledge.fit_confidence",
@@ -300,6 +300,15 @@ async def main() -> None:
     }
     text = json.dumps(found, indent=1, ensure_ascii=False)
     await asyncio.to_thread(arguments.out.write_text, text + "\n", encoding="utf-8")
+
+
+async def _collect_all(data: Path, embedder: RememberingEmbedder) -> list[Rows]:
+    sets = []
+    for one in training_sets(data):
+        sets.append(await collect(one, embedder))
+        print(f"{one.name}: {len(one.questions)} questions", flush=True)  # noqa: T201
+        embedder.save()
+    return sets
 
 
 def _fit_kind(sets: Sequence[Rows], kind: PassageKind) -> dict[str, Any]:
@@ -315,8 +324,10 @@ def _fit_kind(sets: Sequence[Rows], kind: PassageKind) -> dict[str, Any]:
         inside = measure(probabilities(fitted["first"], one), one)
         outside = measure(probabilities(left_out[one.family], one), one)
         print(f"{one.name:32} {inside}  left out: {outside}")  # noqa: T201
-    # Thresholds hold for knowledge that the fit has not seen.
-    fitted["thresholds"] = thresholds(lambda one: left_out[one.family], sets)
+    # Thresholds hold for knowledge that the fit has not seen, but for questions that were
+    # written to fool a reader: no threshold on these signals stops them (AUROC 0.6).
+    fair = [one for one in sets if one.name not in _ADVERSARIAL]
+    fitted["thresholds"] = thresholds(lambda one: left_out[one.family], fair)
     print(kind, "thresholds", fitted["thresholds"])  # noqa: T201
     return fitted
 

@@ -24,7 +24,7 @@ from knowledge import terms
 from knowledge.shard import ENGINE, KINDS, Found, Shard
 
 #: Raise it when the files of an index, or what ranking keeps there, change.
-FORMAT = f"2 terms:{terms.VERSION}"
+FORMAT = f"4 terms:{terms.VERSION}"
 
 _STAMP = "stamp.json"
 _DOCUMENTS = "documents.jsonl"

@@ -184,7 +184,10 @@ class Knowledge:
         from_scratch = state.embedding_key != self._key
         progress("reading", 0, 1)
         reading = await asyncio.to_thread(_read, self._sources[name])
-        changes = await asyncio.to_thread(compare, name, reading, stored, from_scratch=from_scratch)
+        missing = await asyncio.to_thread(_missing, self._sources[name])
+        changes = await asyncio.to_thread(
+            compare, name, reading, stored, from_scratch=from_scratch, missing=missing
+        )
         progress("reading", 1, 1)
         load = await self._embedded(name, changes, progress, from_scratch=from_scratch)
         await self._store.apply(load)
@@ -268,6 +271,10 @@ class Knowledge:
         made = await build(chunks, stamp, folder, self._generic)
         progress("indexing", 1, 1)
         return await asyncio.to_thread(Index.open, made, stamp)
+
+
+def _missing(sources: Sequence[str]) -> list[str]:
+    return [source for source in sources if not Path(source).exists()]
 
 
 def _read(sources: Sequence[str]) -> Reading:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kfbot.knowledge_base import PassageKind
 from knowledge import terms
 from knowledge.geometry import language_number, survey, unit
+from knowledge.habits import usual_words
 from knowledge.index import Arrays, DocumentEntry
 from knowledge.shard import KINDS, Found
 
@@ -25,7 +26,7 @@ _LEXICAL_SHARE: Mapping[PassageKind, float] = {"faq": 0.15, "document": 0.4}
 #: What a full match with the words of an FAQ's answer is worth.
 _ANSWER_SHARE = 0.1
 #: By how much the cosine to a question is greater than to a passage that answers.
-_FAQ_IS_NEARER = 0.02
+_FAQ_IS_NEARER = 0.03
 #: What a difference of scores comes to as a difference of plain cosines.
 _SPREAD = 0.2
 
@@ -84,7 +85,9 @@ def prepare(
     generic: NDArray[np.float32],
 ) -> dict[str, NDArray[Any]]:
     """What ranking keeps beside an index, made once where the index is built."""
-    return survey(arrays, texts, generic) | _answer_terms(documents)
+    answers = _answer_terms(documents)
+    habits = usual_words(arrays, answers["answer_starts"], answers["answer_ids"])
+    return survey(arrays, texts, generic) | answers | {"usual_words": habits}
 
 
 def rank(

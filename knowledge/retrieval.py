@@ -24,6 +24,8 @@ from knowledge.index import Index
 
 #: Points taken from each way of searching, a kind.
 CANDIDATES = 50
+#: Passages of which the part that answers is looked for: more are never shown.
+QUOTED = 3
 
 Vector = NDArray[np.float32]
 
@@ -89,9 +91,10 @@ def find(indexes: Sequence[Index], text: str, vector: Vector, limit: int) -> Ret
     best = nlargest(limit, choices, key=lambda choice: choice.score)
     payloads = [choice.index.payloads([choice.point])[0] for choice in best]
     passages = tuple(
-        _passage(choice, payload, question) for choice, payload in zip(best, payloads, strict=True)
+        _passage(choice, payload, question if place < QUOTED else None)
+        for place, (choice, payload) in enumerate(zip(best, payloads, strict=True))
     )
-    signals = _evidence(best[0], payloads[0], question) if best else {}
+    signals = {leader.ranked.kind: _evidence(leader, question) for leader in _leaders(choices)}
     done = time.perf_counter()
     return Retrieval(
         query=text,
@@ -109,10 +112,17 @@ def _choices(index: Index, ranked: ranking.Ranked, limit: int) -> list[_Choice]:
     ]
 
 
-def _evidence(
-    best: _Choice, payload: Mapping[str, Any], question: ranking.Question
-) -> dict[str, float]:
+def _leaders(choices: Sequence[_Choice]) -> list[_Choice]:
+    """The best choice of each kind."""
+    best: dict[PassageKind, _Choice] = {}
+    for choice in sorted(choices, key=lambda choice: -choice.score):
+        best.setdefault(choice.ranked.kind, choice)
+    return list(best.values())
+
+
+def _evidence(best: _Choice, question: ranking.Question) -> dict[str, float]:
     index = best.index
+    (payload,) = index.payloads([best.point])
     return evidence(index.arrays, index.prepared, question, best.ranked, payload["text"])
 
 
@@ -142,7 +152,9 @@ class _Choice:
         return int(self.ranked.points[self.place])
 
 
-def _passage(choice: _Choice, payload: Mapping[str, Any], question: ranking.Question) -> Passage:
+def _passage(
+    choice: _Choice, payload: Mapping[str, Any], question: ranking.Question | None
+) -> Passage:
     entry = choice.index.document(int(choice.ranked.documents[choice.place]))
     text = entry.answer if entry.kind == "faq" else payload["text"]
     return Passage(
@@ -154,7 +166,7 @@ def _passage(choice: _Choice, payload: Mapping[str, Any], question: ranking.Ques
         heading=payload["heading"],
         url=entry.url,
         text=text,
-        quote=_quote(text, choice.index, entry.kind, question),
+        quote=_quote(text, choice.index, entry.kind, question) if question else "",
         question=entry.question,
         score=choice.score,
     )

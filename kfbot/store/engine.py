@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -223,6 +224,8 @@ class _mapped:
     ) -> None:
         if isinstance(exc, DBAPIError):
             raise StoreUnavailable(f"database: {exc.orig}") from exc
+        if isinstance(exc, CommandError):
+            raise StoreUnavailable(f"database schema: {exc}; is it of a newer kfbot?") from exc
         if isinstance(exc, (sqlite3.Error, OSError)):
             raise StoreUnavailable(f"database: {exc}") from exc
 

@@ -210,7 +210,7 @@ async def _write_turn(
             confidence=turn.confidence,
             reason=turn.reason,
             data=turn.as_data(),
-            evidence=dict(turn.evidence),
+            evidence={kind: dict(signals) for kind, signals in turn.evidence.items()},
             timings_ms=dict(turn.timings_ms),
             created_at=now,
         )

@@ -81,7 +81,8 @@ class Access:
     def _check_token(self, header: str) -> None:
         scheme, _, token = header.partition(" ")
         # Every token is compared, in constant time.
-        matches = [hmac.compare_digest(token.strip().encode(), known) for known in self._tokens]
+        given = _as_sent(token.strip())
+        matches = [hmac.compare_digest(given, known) for known in self._tokens]
         if scheme.lower() != "bearer" or not any(matches):
             raise Refused(401, "the bearer token is not valid")
 
@@ -95,7 +96,11 @@ def check_same_machine(request: web.Request) -> None:
     Raises:
         Refused: 403.
     """
-    if not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+    try:
+        host = urlsplit(f"//{request.host}").hostname or ""
+    except ValueError:  # "[::1": half an address.
+        host = ""
+    if not is_loopback(host):
         raise Refused(403, "the API answers without a token only at 127.0.0.1 or localhost")
     check_same_origin(request)
 
@@ -107,7 +112,7 @@ def check_same_origin(request: web.Request) -> None:
         Refused: 403.
     """
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
+    if origin is not None and origin.partition("://")[2] != request.host:
         raise Refused(403, "requests from pages of another origin are refused")
 
 
@@ -120,7 +125,7 @@ class Visitors:
     def known(self, request: web.Request) -> str | None:
         """The visitor's id, if the request carries one that we signed."""
         visitor, _, signature = request.cookies.get(VISITOR_COOKIE, "").partition(".")
-        if visitor and hmac.compare_digest(signature, self._sign(visitor)):
+        if visitor and hmac.compare_digest(_as_sent(signature), self._sign(visitor).encode()):
             return visitor
         return None
 
@@ -131,20 +136,21 @@ class Visitors:
         visitor = secrets.token_urlsafe(18)
         # In a frame on the shop's own site the cookie is a third party's: browsers then
         # take it only over https, and marked so.
-        secure = request.headers.get("X-Forwarded-Proto", request.scheme) == "https"
-        response.set_cookie(
-            VISITOR_COOKIE,
-            f"{visitor}.{self._sign(visitor)}",
-            max_age=VISITOR_SECONDS,
-            httponly=True,
-            secure=secure,
-            samesite="None" if secure else "Lax",
-            partitioned=True if secure else None,
-            path="/chat",
-        )
+        scheme = request.headers.get("X-Forwarded-Proto", request.scheme).split(",")[0].strip()
+        secure = scheme.lower() == "https"
+        marks = ("Secure", "SameSite=None", "Partitioned") if secure else ("SameSite=Lax",)
+        cookie = f"{VISITOR_COOKIE}={visitor}.{self._sign(visitor)}"
+        fields = (cookie, f"Max-Age={VISITOR_SECONDS}", "Path=/chat", "HttpOnly", *marks)
+        # Not by set_cookie: before Python 3.14 it knows no Partitioned.
+        response.headers.add("Set-Cookie", "; ".join(fields))
 
     def _sign(self, visitor: str) -> str:
-        return hmac.new(self._key, visitor.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._key, _as_sent(visitor), hashlib.sha256).hexdigest()
+
+
+def _as_sent(text: str) -> bytes:
+    # A header may hold bytes that are no text; aiohttp passes them on as surrogates.
+    return text.encode(errors="surrogateescape")
 
 
 def load_key(data_dir: Path) -> bytes:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from kfbot.application import API_CHANNEL, Application
-from kfbot.conversation import Case, State
+from kfbot.conversation import Case, Conversation, State
+from kfbot.errors import ConversationChanged
 from kfbot.messages import ConversationId
-from kfbot.settings import describe
 from kfbot.store.conversations import ConversationSummary
 from kfbot.store.transcripts import TranscriptMessage
 from kfbot.web.jobs import Jobs, report_data
@@ -30,6 +30,21 @@ class NotFound(Exception):
     """There is no such thing; the text names it."""
 
 
+def _storable(text: str) -> str:
+    # PostgreSQL keeps no NUL in a text.
+    return text.replace("\0", "\ufffd")
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "Must not be blank")
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_storable)]
+_Words = Annotated[_Text, AfterValidator(_not_blank)]
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -37,20 +52,20 @@ class _Body(BaseModel):
 class AskBody(_Body):
     """Body of `POST /api/v1/ask`."""
 
-    query: str = Field(max_length=LONGEST_QUERY)
-    conversation: str | None = Field(default=None, min_length=1, max_length=200)
+    query: _Text = Field(max_length=LONGEST_QUERY)
+    conversation: _Text | None = Field(default=None, min_length=1, max_length=200)
 
 
 class AgentBody(_Body):
     """Body of claim, handback and resolve."""
 
-    agent: str = Field(default="agent", min_length=1, max_length=100)
+    agent: _Words = Field(default="agent", max_length=100)
 
 
 class ReplyBody(AgentBody):
     """Body of a reply or an internal note."""
 
-    text: str = Field(min_length=1, max_length=20_000)
+    text: _Words = Field(max_length=20_000)
     internal: bool = False
 
 
@@ -85,7 +100,7 @@ class Api:
             web.get("/api/v1/knowledge", self.knowledge),
             web.get("/api/v1/knowledge/search", self.search),
             web.post("/api/v1/knowledge/reload", self.reload),
-            web.post("/api/v1/knowledge/{name}/reload", self.reload),
+            web.post("/api/v1/knowledge/{kb}/reload", self.reload),
             web.get("/api/v1/jobs/{id}", self.job),
         ]
 
@@ -116,17 +131,19 @@ class Api:
     async def _conversation_of(self, address: ConversationId) -> web.Response:
         """The conversation at an address, in whatever state, as a list of none or one."""
         found = await self._application.conversations.find(address)
-        return success([] if found is None else [await self._state(found.id)])
+        return success([] if found is None else [_state_data(found)])
 
     async def conversation(self, request: web.Request) -> web.Response:
         """One conversation with its transcript, internal notes included."""
-        conversation_id, after = _number(request.match_info["id"]), request.query.get("after")
+        if (after := number(request.query.get("after", "0"))) is None:
+            raise BadRequest("after: the id of a message is needed")
+        conversation = await self._named(request)
         transcript = await self._application.transcripts.transcript(
-            conversation_id, after=_number(after or "0"), internal=True
+            conversation.id, after=after, internal=True
         )
-        case = await self._application.conversations.open_case(conversation_id)
+        case = await self._application.conversations.open_case(conversation.id)
         return success(
-            await self._state(conversation_id)
+            _state_data(conversation)
             | {
                 "case": case and _case_data(case),
                 "transcript": [message_data(message) for message in transcript],
@@ -148,8 +165,9 @@ class Api:
     async def reply(self, request: web.Request) -> web.Response:
         """An agent writes to the customer, or a note to other agents."""
         body = await _read(request, ReplyBody)
+        conversation = await self._named(request)
         message_id = await self._application.handoff.reply(
-            _number(request.match_info["id"]), body.agent, body.text, internal=body.internal
+            conversation.id, body.agent, body.text, internal=body.internal
         )
         return success({"message_id": message_id})
 
@@ -189,13 +207,16 @@ class Api:
                     }
                     for passage in found.passages
                 ],
-                "evidence": {name: round(value, 4) for name, value in found.evidence.items()},
+                "evidence": {
+                    kind: {name: round(value, 4) for name, value in signals.items()}
+                    for kind, signals in found.evidence.items()
+                },
             }
         )
 
     async def reload(self, request: web.Request) -> web.Response:
         """Load changed sources; the answer names the job to ask about."""
-        name = request.match_info.get("name")
+        name = request.match_info.get("kb")
         known = self._application.settings.knowledge
         if name is not None and name not in known:
             raise NotFound(f"there is no knowledge base {name}, only {', '.join(known)}")
@@ -219,21 +240,21 @@ class Api:
         )
 
     async def _change(
-        self, request: web.Request, change: Callable[[int, str], Awaitable[object]]
+        self, request: web.Request, change: Callable[[int, str], Awaitable[Conversation]]
     ) -> web.Response:
         body = await _read(request, AgentBody)
-        conversation_id = _number(request.match_info["id"])
-        await change(conversation_id, body.agent)
-        return success(await self._state(conversation_id))
+        conversation = await self._named(request)
+        return success(_state_data(await change(conversation.id, body.agent)))
 
-    async def _state(self, conversation_id: int) -> dict[str, Any]:
-        conversation = await self._application.conversations.get(conversation_id)
-        return {
-            "id": conversation.id,
-            "channel": conversation.address.channel,
-            "state": str(conversation.state),
-            "agent": conversation.agent,
-        }
+    async def _named(self, request: web.Request) -> Conversation:
+        """The conversation that the path names."""
+        named = request.match_info["id"]
+        if (conversation_id := number(named)) is None:
+            raise NotFound(f"{named[:40]!r} is no id")
+        try:
+            return await self._application.conversations.get(conversation_id)
+        except ConversationChanged as error:
+            raise NotFound(str(error)) from None
 
 
 def message_data(message: TranscriptMessage) -> dict[str, Any]:
@@ -250,14 +271,20 @@ def message_data(message: TranscriptMessage) -> dict[str, Any]:
     }
 
 
-def _summary_data(summary: ConversationSummary) -> dict[str, Any]:
-    conversation, case = summary.conversation, summary.case
+def _state_data(conversation: Conversation) -> dict[str, Any]:
     return {
         "id": conversation.id,
         "channel": conversation.address.channel,
-        "customer": summary.customer_name,
         "state": str(conversation.state),
         "agent": conversation.agent,
+    }
+
+
+def _summary_data(summary: ConversationSummary) -> dict[str, Any]:
+    conversation, case = summary.conversation, summary.case
+    return {
+        **_state_data(conversation),
+        "customer": summary.customer_name,
         "last_text": summary.last_text,
         "updated_at": summary.updated_at.isoformat(),
         "case": case and _case_data(case),
@@ -279,12 +306,18 @@ async def _read(request: web.Request, model: type[Body]) -> Body:
     try:
         return model.model_validate_json(raw or b"{}")
     except ValidationError as error:
-        raise BadRequest(describe(error, model, where="body")) from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise BadRequest("body: not valid JSON in UTF-8") from None
+        raise BadRequest(_fault(error, model)) from None
 
 
-def _number(text: str) -> int:
-    if text.isascii() and text.isdecimal() and len(text) <= 18:
-        return int(text)
-    raise NotFound(f"{text[:40]!r} is no id")
+def _fault(error: ValidationError, model: type[BaseModel]) -> str:
+    """What is wrong first, without the value."""
+    fault = error.errors(include_input=False, include_url=False)[0]
+    name = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"body: {name[:40]!r} is unknown, there are only {', '.join(model.model_fields)}"
+    return f"{name or 'body'}: {fault['msg']}"
+
+
+def number(text: str) -> int | None:
+    """An id, if the text is one that a database can hold."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ from aiohttp import web
 from kfbot.adapter import ChannelAdapter, WebhookRequest
 from kfbot.application import Application
 from kfbot.conversation import Language
+from kfbot.errors import StoreUnavailable
 from kfbot.messages import ConversationId
 from kfbot.store.transcripts import TranscriptMessage
 from kfbot.texts import texts
 from kfbot.web.access import Refused, Visitors, check_same_origin
+from kfbot.web.api import number
+
+logger = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 WEB_CHANNEL = "web"
@@ -46,7 +50,7 @@ class Chat:
             web.get("/widget.js", self.widget),
             web.get("/chat/config", self.config),
             web.post("/chat/messages", self.message),
-            web.get("/chat/events", self.events),
+            web.get("/chat/events", self.events, allow_head=False),
         ]
 
     async def page(self, request: web.Request) -> web.StreamResponse:
@@ -105,6 +109,7 @@ class Chat:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Push the transcript after Last-Event-ID, then what comes, until either side leaves."""
         visitor = self._known(request)
+        seen = request.headers.get("Last-Event-ID") or request.query.get("after") or ""
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream; charset=utf-8",
@@ -114,10 +119,14 @@ class Chat:
             }
         )
         await response.prepare(request)
-        after = request.headers.get("Last-Event-ID") or request.query.get("after") or "0"
-        push = _Push(self._application, response, visitor, int(after) if after.isdecimal() else 0)
-        with suppress(ConnectionResetError):
+        push = _Push(self._application, response, visitor, after=number(seen) or 0)
+        try:
             await push.run(self.closing)
+        except ConnectionResetError:
+            pass
+        except StoreUnavailable as error:
+            # The stream ends; the page asks again for what it has not seen.
+            logger.error("push broken off: %s", error, extra={"event": "store_unavailable"})
         return response
 
     def _known(self, request: web.Request) -> str:
@@ -214,8 +223,14 @@ def _page_message(message: TranscriptMessage) -> dict[str, Any]:
         "kind": message.kind,
         "text": message.text,
         "created_at": message.created_at.isoformat(),
-        "client_id": message.platform_id if message.role == "customer" else None,
+        "client_id": _client_id(message) if message.role == "customer" else None,
         "citations": message.extras.get("citations", []),
         "choices": buttons if offers_choices else [],
         "feedback": [] if offers_choices else buttons,
     }
+
+
+def _client_id(message: TranscriptMessage) -> str | None:
+    # What the page called its post is the end of the event's id, for a text and for a press;
+    # only a text has a message id too.
+    return message.event_id and message.event_id.rpartition(":")[2]

@@ -93,6 +93,7 @@ def create_app(application: Application, access: Access, chat: Chat, jobs: Jobs)
     app = web.Application(
         client_max_size=LARGEST_BODY, middlewares=[_answering_errors, _guarding(access)]
     )
+    app.on_response_prepare.append(_add_headers)
 
     async def webhook(request: web.Request) -> web.StreamResponse:
         return await webhooks.receive(application, request)
@@ -133,12 +134,13 @@ def _guarding(access: Access) -> Any:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith("/api/"):
             access.check(request)
-        response = await handler(request)
-        if not response.prepared:
-            response.headers.update(_HEADERS)
-        return response
+        return await handler(request)
 
     return guard
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
 
 
 @web.middleware

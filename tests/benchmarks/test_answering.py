@@ -58,9 +58,7 @@ async def served(
         found = {name: section.sources for name, section in settings.knowledge.items()}
         async with Knowledge(found, KnowledgeStore(database), embedder, folder) as knowledge:
             await knowledge.load()
-            application = wire(
-                settings, database, knowledge, channels=open_channels(settings)
-            )
+            application = wire(settings, database, knowledge, channels=open_channels(settings))
             running = asyncio.create_task(application.run())
             async with serving(application, port=0) as url:
                 yield application, url
@@ -166,14 +164,11 @@ async def test_the_event_loop_is_never_blocked(
 
 async def test_memory_stays_small_with_5000_passages(tmp_path: Path, measured: list[str]) -> None:
     script = Path(__file__).parent / "memory.py"
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), str(MODEL_CACHE)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=600,
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, str(script), str(tmp_path), str(MODEL_CACHE), stdout=subprocess.PIPE
     )
-    megabytes = float(done.stdout.split()[-1])
+    said, _ = await asyncio.wait_for(child.communicate(), 600)
+    megabytes = float(said.split()[-1])
     measured.append(f"RSS after 5,000 passages: {megabytes:.0f} MB; must be ≤ 900")
     assert megabytes <= 900
 

@@ -72,9 +72,7 @@ class Stage:
         await self.settle(await self.accept(event))
         return self.channel.sent[before:]
 
-    def message(
-        self, text: str, *, chat: ConversationId = CHAT, **fields: Any
-    ) -> MessageReceived:
+    def message(self, text: str, *, chat: ConversationId = CHAT, **fields: Any) -> MessageReceived:
         number = next(self.numbers)
         values: dict[str, Any] = {
             "event_id": f"event-{number}",
@@ -99,7 +97,7 @@ class Stage:
     async def sent_out(self) -> None:
         """Until all that is due was worked on and sent."""
         async with asyncio.timeout(10):
-            while not await self.application.inbox.idle():
+            while not await self.application.inbox.idle():  # noqa: ASYNC110  # nothing tells
                 await asyncio.sleep(0)
 
     async def conversation(self, chat: ConversationId = CHAT) -> Conversation:

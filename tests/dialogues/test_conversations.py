@@ -248,9 +248,21 @@ async def test_a_message_that_the_platform_refuses_does_not_block_the_next(stage
     assert [message.text for message in stage.channel.sent] == ["Open the order and press Return."]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "   ", "😀😀", "\u202eمرحبا", "\x00\x07", "<script>alert(1)</script>", "x" * 100_000]
-)  # fmt: skip
+ODD = ["", "   ", "😀😀", "\u202eمرحبا", "\x00\x07", "<script>alert(1)</script>", "x" * 100_000]
+
+
+@pytest.mark.parametrize("text", ODD)
 async def test_odd_messages_are_normal_turns(stage: Stage, text: str) -> None:
     [reply] = await stage.customer_says(text)
     assert reply.text
+
+
+async def test_words_meant_for_an_agent_are_never_answered_by_the_bot(stage: Stage) -> None:
+    await stage.customer_says("转人工")
+    conversation = await stage.conversation()
+    await stage.application.handoff.claim(conversation.id, "ann")
+    said = await stage.accept(stage.message("thank you anna"))
+    assert await stage.application.inbox.settled(said, timeout_seconds=10)
+    await stage.application.handoff.resolve(conversation.id, "ann")
+    await stage.sent_out()
+    assert [message.kind for message in stage.channel.sent] == ["handoff", "resolved"]

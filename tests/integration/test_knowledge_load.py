@@ -443,3 +443,20 @@ async def test_before_it_is_open_it_cannot_be_asked(
     with pytest.raises(KnowledgeBaseUnavailable, match="not open"):
         await knowledge.search("refunds")
     await knowledge.aclose()
+
+
+async def test_a_source_that_is_gone_as_a_whole_keeps_what_it_gave(tmp_path: Path) -> None:
+    source = tmp_path / "mounted"
+    source.mkdir()
+    (source / "a.md").write_text("# Returns\n\nBring it back within 15 days.", encoding="utf-8")
+    async with Database(f"sqlite+aiosqlite:///{tmp_path / 'k.sqlite3'}") as database:
+        await database.upgrade()
+        store = KnowledgeStore(database)
+        async with Knowledge({"k": [str(source)]}, store, WordEmbedder(), tmp_path) as knowledge:
+            await knowledge.load()
+            source.rename(tmp_path / "unmounted")
+            [report] = await knowledge.load()
+            found = await knowledge.search("returns")
+    assert report.removed == 0
+    assert report.unreadable == (f"{source}: does not exist",)
+    assert [passage.document_id for passage in found.passages] == ["a.md"]

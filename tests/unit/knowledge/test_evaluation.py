@@ -29,8 +29,9 @@ from knowledge.evaluation_report import html_of, rows_of
 
 
 def scored(decision: str, confidence: float, *ranked: str, **labels: Any) -> Scored:
+    given: dict[str, Any] = {"text": "q", "latency_ms": 1.0} | labels
     return Scored(
-        **{"text": "q", "latency_ms": 1.0} | labels,
+        **given,
         decision=decision,
         confidence=confidence,
         ranked_ids=ranked,
@@ -189,7 +190,8 @@ def test_page_of_nothing_that_can_be_judged_is_still_a_page() -> None:
 
 
 def turn(decision: Any = "answer", **given: Any) -> Turn:
-    return Turn(**{"question": "q", "confidence": 0.7, "text": "t"} | given, decision=decision)
+    fields: dict[str, Any] = {"question": "q", "confidence": 0.7, "text": "t"} | given
+    return Turn(**fields, decision=decision)
 
 
 @pytest.mark.parametrize("decision", ["smalltalk", "silent", "handoff"])
@@ -306,10 +308,10 @@ class Loaded(FakeKnowledgeBase):
 
 def task(tmp_path: Path, *, folder: bool = False) -> evaluation.Task:
     (tmp_path / "kb").mkdir()
-    entry = '{"id": "Where?", "question": "Where?", "answer": "Here."}\n'
+    entry = '{"id": "entry-0", "question": "Where?", "answer": "Here."}\n'
     (tmp_path / "kb" / "faq.jsonl").write_text(entry)
     (tmp_path / "questions.jsonl").write_text(
-        '{"text": "Where?", "gold_ids": ["Where?"]}\n{"text": "\\ud800 no idea", "gold_ids": []}\n'
+        '{"text": "Where?", "gold_ids": ["entry-0"]}\n{"text": "\\ud800 no idea", "gold_ids": []}\n'
     )
     source = tmp_path / "kb" if folder else tmp_path / "kb" / "faq.jsonl"
     outputs = {
@@ -337,7 +339,7 @@ async def test_evaluation_writes_one_prediction_a_question_and_all_numbers(tmp_p
     assert list(rows[0]) == [
         "text", "decision", "confidence", "ranked_ids", "choices", "kb", "answer", "latency_ms",
     ]  # fmt: skip
-    assert rows[0]["ranked_ids"] == ["Where?"]
+    assert rows[0]["ranked_ids"] == ["entry-0"]
     assert rows[0]["latency_ms"] > 0
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == report
     assert (tmp_path / "out.html").read_text(encoding="utf-8").startswith("<!doctype html>")

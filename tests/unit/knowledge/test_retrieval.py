@@ -148,7 +148,7 @@ def test_several_knowledge_bases_are_merged_by_score(indexes: dict[str, Index]) 
 def test_evidence_and_times_come_along(indexes: dict[str, Index]) -> None:
     known = ask("When does my parcel arrive?", indexes["shop"])
     unknown = ask("zebra crossing", indexes["shop"])
-    assert known.evidence["lexical"] > 0.5 > unknown.evidence["lexical"]
+    assert known.evidence["faq"]["lexical"] > 0.5 > unknown.evidence["faq"]["lexical"]
     assert set(known.timings_ms) == {"search", "rank"}
 
 

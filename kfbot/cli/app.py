@@ -1,0 +1,160 @@
+"""The commands at the top; each is a few lines over a room."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from kfbot import __version__
+from kfbot.cli import desk, evaluate, knowledge
+from kfbot.cli.options import AsJson, SettingsFile, as_text, run_with
+
+app = typer.Typer(
+    name="kfbot",
+    help="Customer-service bot: answers from your own documents, and gets a person when unsure.",
+    # Plain help: it starts fast, and examples keep their lines.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+database = typer.Typer(help="The database.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kfbot {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="""\b
+Examples:
+  kfbot serve                            the bot at http://127.0.0.1:8080/chat
+  kfbot ask "How do I return a parcel?"  one answer, with its source
+  kfbot check --settings shop.toml       is everything as it should be?
+
+Every command takes --settings FILE (or the variable KFBOT_SETTINGS)."""
+)
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Customer-service bot: answers from your own documents, and gets a person when unsure."""
+
+
+@app.command()
+def serve(
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Instead of [web] port; 0: any free one."),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Instead of [web] host.")] = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Run the bot: channels, web chat, HTTP API.
+
+    It stops gracefully at Ctrl-C or SIGTERM; a second one stops it at once.
+
+    \b
+    Examples:
+      kfbot serve
+      kfbot serve --port 9000 --settings shop.toml
+    """
+    from kfbot.cli import serving
+
+    given: dict[str, Any] = {"port": port, "host": host}
+    web = {name: value for name, value in given.items() if value is not None}
+    run_with(settings, serving.serve, **({"web": web} if web else {}))
+
+
+@app.command()
+def chat(settings: SettingsFile = None) -> None:
+    """Talk to the bot in this terminal; Ctrl-D ends.
+
+    \b
+    Examples:
+      kfbot chat
+      kfbot chat --settings shop.toml
+    """
+    from kfbot.cli import chatting
+
+    run_with(settings, chatting.chat)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="What a customer would write.")],
+    as_json: AsJson = False,
+    conversation: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Take a full turn in a conversation of this name."),
+    ] = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Answer one question.
+
+    Without --conversation nothing is stored.
+
+    \b
+    Examples:
+      kfbot ask "How do I return a parcel?"
+      kfbot ask "怎么退货？" --json
+      kfbot ask "And how long does it take?" --conversation test-1
+    """
+    from kfbot.cli import asking
+
+    name = None if conversation is None else as_text(conversation)
+    run_with(settings, lambda read: asking.ask(read, as_text(question), name, as_json=as_json))
+
+
+@app.command()
+def check(settings: SettingsFile = None) -> None:
+    """Check that everything is as it should be.
+
+    Looks at settings, channels, data, knowledge and model, and says what to do.
+
+    \b
+    Examples:
+      kfbot check
+      kfbot check --settings shop.toml
+    """
+    import asyncio
+
+    from kfbot.cli import checking
+
+    if not asyncio.run(checking.check(settings)):
+        raise typer.Exit(1)
+
+
+@database.callback()
+def _database() -> None:
+    """The database.
+
+    \b
+    Examples:
+      kfbot db upgrade
+    """
+
+
+@database.command()
+def upgrade(settings: SettingsFile = None) -> None:
+    """Bring the schema up to date; `serve` does it by itself.
+
+    \b
+    Examples:
+      kfbot db upgrade --settings shop.toml
+    """
+    from kfbot.cli import checking
+
+    run_with(settings, checking.upgrade)
+
+
+app.add_typer(knowledge.app, name="knowledge")
+app.add_typer(desk.app, name="desk")
+app.command()(evaluate.evaluate)
+app.add_typer(database, name="db")

@@ -1,0 +1,180 @@
+"""`kfbot check` and `kfbot db upgrade`: what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kfbot.bootstrap import check_embedding, open_channels, open_database, owning
+from kfbot.cli.client import find_server
+from kfbot.cli.output import report, say, say_table
+from kfbot.errors import KfbotError, SettingsError, StoreUnavailable
+from kfbot.settings import Settings, load_settings
+from kfbot.store.chunks import KnowledgeStore
+from kfbot.store.engine import Database
+from kfbot.store.schema import find_schema
+from kfbot.web.access import check_exposure
+
+_MARKS = {"ok": "✓", "note": "–", "wrong": "✗"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the table; only "wrong" stops the bot."""
+
+    what: str
+    state: Literal["ok", "note", "wrong"]
+    text: str
+
+
+async def check(file: Path | None) -> bool:
+    """Print a table of everything that was looked at; True if nothing is wrong.
+
+    Needs no lock and changes nothing but the model cache.
+    """
+    findings = await _find(file)
+    say_table(
+        ("", "what", "finding"), [(_MARKS[one.state], one.what, one.text) for one in findings]
+    )
+    wrong = sum(one.state == "wrong" for one in findings)
+    say(f"{wrong} to be corrected." if wrong else "Everything is as it should be.")
+    return not wrong
+
+
+async def upgrade(settings: Settings) -> None:
+    """Bring the schema up to date and print from which revision to which.
+
+    Raises:
+        AlreadyRunning: A server owns the data folder.
+        StoreUnavailable: The database cannot be used, or a newer kfbot made it.
+    """
+    with owning(settings.data_dir):
+        before = await find_schema(settings.database_url)
+        if before.state == "newer":
+            raise StoreUnavailable(_newer(before.current))
+        async with open_database(settings):
+            pass
+    if before.state == "current":
+        say(f"The schema is up to date: {before.current}.")
+    else:
+        say(f"Upgraded: {before.current or 'empty'} → {before.newest}.")
+
+
+async def _find(file: Path | None) -> list[Finding]:
+    try:
+        settings = load_settings(file)
+    except SettingsError as error:
+        place, _, faults = str(error).partition(": ")
+        return [
+            Finding("settings", "wrong", fault)
+            for fault in (
+                faults.split("; ") if faults and place.startswith("settings") else [str(error)]
+            )
+        ]
+    findings = [Finding("settings", "ok", f"data in {settings.data_dir}")]
+    for what, look in _LOOKS:
+        try:
+            findings += [found async for found in look(settings)]
+        except KfbotError as error:
+            findings.append(Finding(what, "wrong", str(error)))
+    return findings
+
+
+async def _look_at_channels(settings: Settings) -> AsyncIterator[Finding]:
+    for name, section in settings.channels.items():
+        try:
+            open_channels(settings.model_copy(update={"channels": {name: section}}))
+            yield Finding("channels", "ok", f"{name} ({section['platform']})")
+        except SettingsError as error:
+            yield Finding("channels", "wrong", str(error))
+    if not settings.channels:
+        yield Finding("channels", "ok", "web chat and HTTP API only")
+
+
+async def _look_at_web(settings: Settings) -> AsyncIterator[Finding]:
+    tokens = [token.get_secret_value() for token in settings.web.tokens]
+    check_exposure(settings.web.host, tokens)
+    server = await find_server(settings.data_dir)
+    state = f"running at {server.url}" if server else "not running: kfbot serve starts it"
+    yield Finding("server", "ok" if server else "note", state)
+
+
+async def _look_at_data(settings: Settings) -> AsyncIterator[Finding]:
+    folder = settings.data_dir
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        fault = f"{there} is no folder that can be written to: correct it, or set another data_dir"
+        yield Finding("data_dir", "wrong", fault)
+    elif there == folder:
+        yield Finding("data_dir", "ok", "can be written to")
+    else:
+        yield Finding("data_dir", "note", "not there yet: made at the first start")
+
+
+async def _look_at_database(settings: Settings) -> AsyncIterator[Finding]:
+    schema = await find_schema(settings.database_url)
+    if schema.state == "newer":
+        yield Finding("database", "wrong", _newer(schema.current))
+    elif schema.state == "behind":
+        fault = f"schema {schema.current}, behind {schema.newest}: run kfbot db upgrade, or restart"
+        yield Finding("database", "wrong", fault)
+    elif schema.state == "new":
+        yield Finding("database", "note", "empty: made at the first start")
+    else:
+        yield Finding("database", "ok", f"schema {schema.current}, up to date")
+
+
+async def _look_at_knowledge(settings: Settings) -> AsyncIterator[Finding]:
+    for fault in _missing_sources(settings):
+        yield Finding("knowledge", "wrong", fault)
+    if (await find_schema(settings.database_url)).state != "current":
+        yield Finding("knowledge", "note", "not loaded yet: kfbot serve does it")
+        return
+    async with Database(settings.database_url) as database:
+        for name in settings.knowledge:
+            yield await _knowledge_finding(KnowledgeStore(database), name)
+
+
+def _missing_sources(settings: Settings) -> list[str]:
+    return [
+        f"{name}: source {source} does not exist: correct [knowledge.{name}]"
+        for name, section in settings.knowledge.items()
+        for source in section.sources
+        if not Path(source).exists()
+    ]
+
+
+async def _knowledge_finding(store: KnowledgeStore, name: str) -> Finding:
+    state = await store.state(name)
+    if not state.generation:
+        todo = "not loaded yet: kfbot serve does it, or kfbot knowledge load"
+        return Finding("knowledge", "note", f"{name}: {todo}")
+    if not state.documents:
+        return Finding("knowledge", "wrong", f"{name}: its sources hold nothing that can be read")
+    if state.unreadable:
+        text = f"{name}: {len(state.unreadable)} unreadable, see kfbot knowledge status"
+        return Finding("knowledge", "note", text)
+    return Finding("knowledge", "ok", f"{name}: {state.documents} documents and entries")
+
+
+async def _look_at_embedding(settings: Settings) -> AsyncIterator[Finding]:
+    dimensions = await check_embedding(settings, report)
+    yield Finding("embedding", "ok", f"{settings.embedding.model}, {dimensions} dimensions")
+
+
+def _newer(revision: str | None) -> str:
+    return f"schema {revision} was made by a newer kfbot: update kfbot"
+
+
+_Look = Callable[[Settings], AsyncIterator[Finding]]
+_LOOKS: tuple[tuple[str, _Look], ...] = (
+    ("channels", _look_at_channels),
+    ("server", _look_at_web),
+    ("data_dir", _look_at_data),
+    ("database", _look_at_database),
+    ("knowledge", _look_at_knowledge),
+    ("embedding", _look_at_embedding),
+)

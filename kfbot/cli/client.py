@@ -1,0 +1,166 @@
+"""The server that owns the data folder, as commands see it: over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from kfbot.errors import ServerRefused
+from kfbot.knowledge_base import Progress
+
+#: The server itself gives a turn 25 s.
+_TIMEOUT = httpx.Timeout(40.0, connect=5.0)
+#: A server that is alive answers within this time, however busy it is.
+_ALIVE_SECONDS = 5.0
+_JOB_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is."""
+
+    url: str
+    token: str
+
+
+async def find_server(data_dir: Path) -> Address | None:
+    """The living server that owns a data folder; None if there is none.
+
+    A server.json that a killed server left behind counts for nothing.
+    """
+    try:
+        found = json.loads((data_dir / "server.json").read_text(encoding="utf-8"))
+        address = Address(str(found["url"]), str(found["token"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    async with httpx.AsyncClient(timeout=_ALIVE_SECONDS, trust_env=False) as http:
+        try:
+            answer = await http.get(f"{address.url}/healthz")
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return None
+    # 503: it is ours, and cannot answer customers now.
+    return address if answer.status_code in (200, 503) else None
+
+
+class Client:
+    """Calls the HTTP API. Open with `async with`.
+
+    Every method raises ServerRefused, in one line, when the server says no or is gone.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._url = address.url
+        self._http = httpx.AsyncClient(
+            base_url=f"{address.url}/api/v1/",
+            headers={"Authorization": f"Bearer {address.token}"},
+            timeout=_TIMEOUT,
+            # A proxy of the environment must not get requests to this machine.
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def ask(self, query: str, conversation: str | None = None) -> dict[str, Any]:
+        """The answer's `data`; with a conversation it is a full turn."""
+        body: dict[str, Any] = {"query": query}
+        if conversation is not None:
+            body["conversation"] = conversation
+        answer: dict[str, Any] = await self._call("POST", "ask", body)
+        return answer
+
+    async def conversations(self) -> list[dict[str, Any]]:
+        """Those who wait for an agent or talk to one, the longest waiting first."""
+        listed: list[dict[str, Any]] = await self._call("GET", "conversations")
+        return listed
+
+    async def find_conversation(self, chat: str) -> dict[str, Any] | None:
+        """The API conversation of this name, in whatever state; None before its first turn."""
+        query = {"channel": "api", "chat": chat}
+        found: list[dict[str, Any]] = await self._call("GET", "conversations", query=query)
+        return found[0] if found else None
+
+    async def conversation(self, number: int, *, after: int = 0) -> dict[str, Any]:
+        """State, open case and transcript (from the message id `after` on)."""
+        query = {"after": str(after)}
+        found: dict[str, Any] = await self._call("GET", f"conversations/{number}", query=query)
+        return found
+
+    async def change(self, number: int, change: str, agent: str) -> dict[str, Any]:
+        """`change` is claim, handback or resolve; returns the new state."""
+        path = f"conversations/{number}/{change}"
+        state: dict[str, Any] = await self._call("POST", path, {"agent": agent})
+        return state
+
+    async def reply(self, number: int, agent: str, text: str, *, internal: bool = False) -> None:
+        """Write to the customer, or (internal) a note to other agents."""
+        body = {"agent": agent, "text": text, "internal": internal}
+        await self._call("POST", f"conversations/{number}/reply", body)
+
+    async def knowledge(self) -> list[dict[str, Any]]:
+        """The state of every knowledge base."""
+        listed: list[dict[str, Any]] = await self._call("GET", "knowledge")
+        return listed
+
+    async def search(self, query: str) -> dict[str, Any]:
+        """Passages with scores, and the evidence."""
+        found: dict[str, Any] = await self._call("GET", "knowledge/search", query={"q": query})
+        return found
+
+    async def load(self, names: Sequence[str], progress: Progress) -> list[dict[str, Any]]:
+        """Load the named knowledge bases (none named: all); returns when they are loaded."""
+        paths = [f"knowledge/{quote(name, safe='')}/reload" for name in names]
+        reports: list[dict[str, Any]] = []
+        for path in paths or ["knowledge/reload"]:
+            started = await self._call("POST", path, {})
+            reports += await self._wait_for(started["job"], progress)
+        return reports
+
+    async def _wait_for(self, job_id: str, progress: Progress) -> list[dict[str, Any]]:
+        while True:
+            job = await self._call("GET", f"jobs/{job_id}")
+            progress(job["stage"], job["done"], job["total"])
+            if job["state"] == "failed":
+                raise ServerRefused(job["error"])
+            if job["state"] == "done":
+                reports: list[dict[str, Any]] = job["reports"]
+                return reports
+            await asyncio.sleep(_JOB_SECONDS)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        query: dict[str, str] | None = None,
+    ) -> Any:
+        try:
+            response = await self._http.request(method, path, json=body, params=query)
+            answer = response.json()
+            message, data = answer["msg"], answer["data"]
+        except httpx.TimeoutException:
+            raise ServerRefused(f"the server at {self._url} is too slow; look at its log") from None
+        except httpx.HTTPError:
+            raise ServerRefused(f"the server at {self._url} is gone; try again") from None
+        except (ValueError, KeyError, TypeError):
+            raise ServerRefused(f"what answers at {self._url} is no kfbot") from None
+        if response.is_error:
+            raise ServerRefused(str(message))
+        return data

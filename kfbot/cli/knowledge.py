@@ -1,0 +1,155 @@
+"""`kfbot knowledge`: load, inspect and search the knowledge bases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kfbot.cli.options import AsJson, SettingsFile, as_text, run_with
+
+if TYPE_CHECKING:
+    from kfbot.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", help="Knowledge bases; none named: all.")
+]
+
+
+@app.callback()
+def _knowledge() -> None:
+    """Load, inspect and search the knowledge bases.
+
+    \b
+    Examples:
+      kfbot knowledge load
+      kfbot knowledge search "return a parcel"
+    """
+
+
+@app.command()
+def load(names: Names = None, settings: SettingsFile = None) -> None:
+    """Take up what changed in the sources.
+
+    Exit status 1 if something could not be read; the rest is loaded.
+
+    \b
+    Examples:
+      kfbot knowledge load
+      kfbot knowledge load shop --settings shop.toml
+    """
+    if not run_with(settings, lambda read: _load(read, names or [])):
+        raise typer.Exit(1)
+
+
+@app.command()
+def reload(names: Names = None, settings: SettingsFile = None) -> None:
+    """The same as load.
+
+    \b
+    Examples:
+      kfbot knowledge reload
+      kfbot knowledge reload shop
+    """
+    load(names, settings)
+
+
+@app.command()
+def status(as_json: AsJson = False, settings: SettingsFile = None) -> None:
+    """What is loaded, and what could not be read.
+
+    \b
+    Examples:
+      kfbot knowledge status
+      kfbot knowledge status --json
+    """
+    run_with(settings, lambda read: _status(read, as_json=as_json))
+
+
+@app.command()
+def search(
+    question: Annotated[str, typer.Argument(help="What to look for.")],
+    as_json: AsJson = False,
+    settings: SettingsFile = None,
+) -> None:
+    """What is found for a question, best first.
+
+    \b
+    Examples:
+      kfbot knowledge search "return a parcel"
+      kfbot knowledge search "退货" --json
+    """
+    run_with(settings, lambda read: _search(read, as_text(question), as_json=as_json))
+
+
+async def _load(settings: Settings, names: list[str]) -> bool:
+    """Load and tell what changed; False if something could not be read."""
+    from kfbot.cli.output import progress_bar
+    from kfbot.cli.session import reach
+    from kfbot.errors import SettingsError
+
+    for name in names:
+        if name not in settings.knowledge:
+            known = ", ".join(settings.knowledge)
+            raise SettingsError(f"there is no knowledge base {name}, only {known}")
+    async with reach(settings) as bot:
+        with progress_bar() as progress:
+            reports = await bot.load(list(dict.fromkeys(names)), progress)
+    for report in reports:
+        _say_report(report)
+    return not any(report["unreadable"] for report in reports)
+
+
+def _say_report(report: dict[str, Any]) -> None:
+    from kfbot.cli.output import say
+
+    counts = [f"{report[kind]} {kind}" for kind in ("added", "changed", "removed", "unchanged")]
+    if report["duplicates"]:
+        counts.append(f"{report['duplicates']} duplicates left out")
+    say(f"{report['knowledge_base']}: {', '.join(counts)}")
+    for line in report["unreadable"]:
+        say(f"  ✗ {line}", style="red")
+
+
+async def _status(settings: Settings, *, as_json: bool) -> None:
+    from kfbot.cli.output import say, say_json, say_table, since
+    from kfbot.cli.session import reach
+
+    async with reach(settings) as bot:
+        states = await bot.knowledge()
+    if as_json:
+        say_json(states)
+        return
+    rows = [
+        (
+            one["name"],
+            str(one["documents"]),
+            str(one["chunks"]),
+            f"{since(one['loaded_at'])} ago" if one["loaded_at"] else "never",
+            str(len(one["unreadable"])),
+        )
+        for one in states
+    ]
+    say_table(("name", "documents", "chunks", "loaded", "unreadable"), rows)
+    for one in states:
+        for line in one["unreadable"]:
+            say(f"  ✗ {line}", style="red")
+
+
+async def _search(settings: Settings, question: str, *, as_json: bool) -> None:
+    from kfbot.cli.output import one_line, say, say_json
+    from kfbot.cli.session import reach
+
+    async with reach(settings, load=True) as bot:
+        found = await bot.search(question)
+    if as_json:
+        say_json(found)
+        return
+    if not found["passages"]:
+        say("Nothing found.")
+    for number, passage in enumerate(found["passages"], 1):
+        title = " › ".join(part for part in (passage["title"], passage["heading"]) if part)
+        say(f"{number:2}. {passage['score']:.3f}  {title}  [{passage['knowledge_base']}]")
+        say(f"    {passage['id']}: {one_line(passage['text'], 160)}", style="dim")

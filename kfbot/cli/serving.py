@@ -1,0 +1,91 @@
+"""`kfbot serve`: the bot itself, from its start to a graceful stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import suppress
+
+from kfbot.application import Application
+from kfbot.bootstrap import build, owning
+from kfbot.cli.local import load_if_empty
+from kfbot.cli.output import report, say
+from kfbot.errors import KfbotError
+from kfbot.knowledge_base import KnowledgeBase
+from kfbot.logs import configure_logging
+from kfbot.settings import Settings
+from kfbot.web.server import serving
+
+logger = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal stops at once.
+
+    Raises:
+        AlreadyRunning: Another process owns the data folder.
+        SettingsError: The port is taken, a channel's section is wrong, …
+    """
+    configure_logging(settings.log_format)
+    with owning(settings.data_dir):
+        working = asyncio.create_task(_serve(settings), name="serve")
+        _stop_on_signals(working)
+        with suppress(asyncio.CancelledError):
+            await working
+
+
+def _stop_on_signals(working: asyncio.Task[None]) -> None:
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def stop() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)
+        working.cancel()
+
+    for number in signals:
+        loop.add_signal_handler(number, stop)
+
+
+async def _serve(settings: Settings) -> None:
+    async with build(settings, report=report) as application:
+        fresh = await load_if_empty(application.knowledge)
+        tasks = [asyncio.create_task(application.run(), name="application")]
+        if not fresh:
+            tasks.append(asyncio.create_task(_refresh(application.knowledge), name="refresh"))
+        try:
+            async with serving(application) as url:
+                await _announce(application, url)
+                await _until_broken(tasks[0])
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until_broken(running: asyncio.Task[None]) -> None:
+    # Waited for, not awaited: the server closes its doors before the work is broken off.
+    await asyncio.wait([running])
+    running.result()
+
+
+async def _refresh(knowledge: KnowledgeBase) -> None:
+    """Take up what changed in the sources while no server was running; customers do not wait."""
+    try:
+        for one in await knowledge.load():
+            for line in one.unreadable:
+                logger.warning("left out: %s", line, extra={"event": "document_unreadable"})
+    except KfbotError as error:
+        logger.error("sources not loaded: %s", error, extra={"event": "load_failed"})
+
+
+async def _announce(application: Application, url: str) -> None:
+    states = await application.knowledge.status()
+    known = ", ".join(f"{state.name} ({state.documents})" for state in states)
+    port = url.rsplit(":", 1)[1]
+    say(f"kfbot is ready. Stop with Ctrl-C.\n  Chat       {url}/chat")
+    say("  Desk       kfbot desk          (in another terminal: who waits for a person)")
+    say(f"  API        {url}/api/v1/ask    (described at {url}/api/v1/openapi.json)")
+    say(f"  Knowledge  {known}")
+    logger.info("serving at port %s", port, extra={"event": "serving"})
