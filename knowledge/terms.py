@@ -9,12 +9,13 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import pairwise
 
 import rjieba
 import snowballstemmer
 
 #: Raise it when the same text gives other terms: stored chunks are then counted again.
-VERSION = 2
+VERSION = 3
 #: How soon a repeated term stops to count, and how much long chunks are held back (BM25).
 K1 = 0.9
 B = 0.4
@@ -69,7 +70,25 @@ def tokenise(text: str) -> list[str]:
             if run["word"] not in STOP_WORDS:
                 terms.append(_stem(run["word"]))
         else:
-            terms += [word for word in rjieba.cut_for_search(run["cjk"]) if word not in STOP_WORDS]
+            terms += _chinese(run["cjk"])
+    return terms
+
+
+def _chinese(run: str) -> list[str]:
+    """Words of the dictionary; what it does not know (names, brands) as pairs of characters.
+
+    Guessed words would be another guess in every sentence, and never be found again.
+    """
+    terms: list[str] = []
+    single = ""
+    for word in [*rjieba.cut_for_search(run, False), ""]:
+        if len(word) == 1 and word not in STOP_WORDS:
+            single += word
+            continue
+        terms += [single] if len(single) == 1 else map("".join, pairwise(single))
+        single = ""
+        if word and word not in STOP_WORDS:
+            terms.append(word)
     return terms
 
 

@@ -49,6 +49,7 @@ class ServedBot:
     knowledge: FakeKnowledgeBase
     database: Database
     data_dir: Path
+    clock: Callable[[], datetime]
 
     async def get(self, path: str, **options: Any) -> tuple[int, dict[str, Any]]:
         """Status and JSON of an answer."""
@@ -94,8 +95,14 @@ class ServedBot:
         """Until all that is due was worked on and sent."""
         self.application.inbox.wake()
         async with asyncio.timeout(10):
-            while not await self.application.inbox.idle():
+            while await self._busy():
                 pass
+
+    async def _busy(self) -> bool:
+        lane = tables.lane.c
+        todo = sa.or_(lane.owner.is_not(None), lane.ready_at <= self.clock())
+        async with self.database.reading() as connection:
+            return bool((await connection.execute(sa.select(sa.exists().where(todo)))).scalar_one())
 
 
 Served = Callable[..., AbstractAsyncContextManager[ServedBot]]
@@ -139,7 +146,7 @@ async def serving_bot(
             clock=clock,
         )
         async with _running(application), serving(application, port=port) as url:
-            yield ServedBot(url, http, application, knowledge, database, settings.data_dir)
+            yield ServedBot(url, http, application, knowledge, database, settings.data_dir, clock)
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ import pytest_asyncio
 from standardwebhooks import Webhook
 
 from kfbot.store import engine, tables
+from kfbot.web import webhooks
 from tests.conftest import Clock
 from tests.integration.conftest import DOUBTFUL, ENTRIES, Served, ServedBot
 from tests.platforms.webhook_receiver import Answer, WebhookReceiver
@@ -138,7 +139,7 @@ async def test_choices_are_delivered_and_chosen_in_words(shop: Shop) -> None:
 
 
 async def test_handoff_reply_handback_and_resolution_are_delivered(shop: Shop) -> None:
-    await shop.says("I want to talk to a human, please")
+    await shop.says("I want to talk to a human, please.")
     one = f"/api/v1/conversations/{await shop.id()}"
     await shop.bot.post(f"{one}/reply", {"agent": "ann", "text": "Ann here."})
     await shop.bot.post(f"{one}/reply", {"agent": "ann", "text": "tricky", "internal": True})
@@ -241,7 +242,7 @@ async def test_what_is_not_signed_by_the_shop_is_refused_and_not_stored(shop: Sh
         await shop.post(body, webhook_signature="ü"),
         await shop.post(body, webhook_timestamp="0"),
         await shop.post(body, webhook_timestamp="soon"),
-        await shop.post(body, webhook_id="another"),
+        await shop.post(body, **{"webhook-id": "another"}),
         await shop.post(body, at=datetime.now(UTC) - timedelta(minutes=6)),
         await shop.post(body, at=datetime.now(UTC) + timedelta(minutes=6)),
         await shop.bot.post("/webhooks/shop", data=body),
@@ -354,6 +355,36 @@ async def test_an_agents_words_come_once_with_the_next_response(pulling: Shop) -
     assert [message["type"] for message in told] == ["handback", "message"]
     assert told[1]["text"] == REFUND
     assert (await pulling.post(pulling.body("hello?"), "hook-1"))[1]["messages"] == [words]
+
+
+async def test_every_request_gets_its_own_answer_whoever_is_first(pulling: Shop) -> None:
+    texts = [QUESTION, "运费是多少", "How do I return an item?"]
+    for _ in range(3):
+        answers = await asyncio.gather(*(pulling.asks(text) for text in texts))
+        said = [[message["text"] for message in messages] for messages in answers]
+        assert said == [[ENTRIES[text]] for text in texts]
+
+
+async def test_an_agent_gets_no_echo(pulling: Shop) -> None:
+    ann = {"id": "7", "name": "Ann", "role": "agent"}
+    await pulling.asks(QUESTION)
+    status, body = await pulling.post(pulling.body("I take this one.", sender=ann))
+    assert (status, body) == (200, {"messages": []})
+    assert await pulling.asks("hello?") == []
+
+
+async def test_an_answer_that_takes_long_is_got_by_asking_again(
+    pulling: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = pulling.body("and another thing")  # Unfinished: the bot waits for more.
+    with monkeypatch.context() as patient:
+        patient.setattr(webhooks, "TURN_TIMEOUT_SECONDS", 0.05)
+        status, answer = await pulling.post(body, "hook-1")
+    assert (status, answer["code"], answer["data"]) == (504, 504, None)
+    pulling.clock.advance(seconds=3)
+    status, answer = await pulling.post(body, "hook-1")
+    assert (status, [message["type"] for message in answer["messages"]]) == (200, ["handoff"])
+    assert await pulling.bot.count(tables.turn) == 1
 
 
 async def test_with_an_address_an_agents_words_are_delivered_at_once(

@@ -13,7 +13,8 @@ export class Connection {
     this.source = null;
     this.timer = null;
     this.lossTimer = null;
-    window.addEventListener("online", () => this.#retryNow());
+    // Always anew: a stream that was cut off meanwhile may still look open.
+    window.addEventListener("online", () => this.open());
     window.addEventListener("pageshow", (event) => event.persisted && this.open());
     window.addEventListener("pagehide", () => this.source?.close());
   }
@@ -59,9 +60,5 @@ export class Connection {
     this.failures += 1;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.open(), wait * (0.75 + Math.random() / 2));
-  }
-
-  #retryNow() {
-    if (this.source?.readyState !== EventSource.OPEN) this.open();
   }
 }
