@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from aiohttp import web
@@ -71,12 +73,18 @@ class ReplyBody(AgentBody):
 
 def success(data: Any, *, status: int = 200, message: str = "success") -> web.Response:
     """A successful answer."""
-    return web.json_response({"code": status, "msg": message, "data": data}, status=status)
+    body = {"code": status, "msg": message, "data": data}
+    return web.json_response(body, status=status, dumps=_readable)
 
 
 def failure(status: int, message: str) -> web.Response:
     """A failed answer; the HTTP status equals the code."""
-    return web.json_response({"code": status, "msg": message, "data": None}, status=status)
+    body = {"code": status, "msg": message, "data": None}
+    return web.json_response(body, status=status, dumps=_readable)
+
+
+#: Chinese as it is, not as escapes.
+_readable = partial(json.dumps, ensure_ascii=False)
 
 
 class Api:
