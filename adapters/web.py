@@ -100,6 +100,7 @@ class WebAdapter(ChannelAdapter):
                 event_id=event_id,
                 conversation=conversation,
                 token=post.press,
+                message_id=post.message_id,
                 sender=Sender(id=visitor),
                 sent_at=now,
             )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from kfbot import confidence
 from kfbot.conversation import Choice, HandoffReason, HistoryMessage, Language, Turn
 from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.follow_up import carried
 from kfbot.knowledge_base import KnowledgeBase, Passage, Retrieval
 from kfbot.language import language_of
 from kfbot.messages import Citation
@@ -19,8 +20,6 @@ logger = logging.getLogger(__name__)
 
 #: Longer questions are searched for by their beginning; the embedding reads no further.
 SEARCHED_LENGTH = 2000
-#: A question is joined with so many earlier ones of the customer, at most.
-CARRIED_QUESTIONS = 3
 
 
 async def answer_question(
@@ -72,12 +71,12 @@ async def _decide(
     if assessment.decision != "answer" and (kind := small_talk(question)):
         says = texts(language).small_talk[kind]
         return _smalltalk(question, says, found, assessment.probability)
-    carried = _carried(question, history)
-    if assessment.decision != "answer" and carried != question:
-        more = await _search(carried, knowledge, names)
+    joined_question = carried(question, history)
+    if assessment.decision != "answer" and joined_question != question:
+        more = await _search(joined_question, knowledge, names)
         joined = confidence.assess(more, max_wrong_percent)
         if joined.probability > assessment.probability:
-            question, found, assessment = carried, more, joined
+            question, found, assessment = joined_question, more, joined
     return _decided(question, language, found, assessment)
 
 
@@ -95,16 +94,6 @@ async def _search(
     question: str, knowledge: KnowledgeBase, names: Collection[str] | None
 ) -> Retrieval:
     return await knowledge.search(question[:SEARCHED_LENGTH], names=names)
-
-
-def _carried(question: str, history: Sequence[HistoryMessage]) -> str:
-    """The question behind the customer's last ones: a follow-up often lacks its subject."""
-    earlier = [
-        message.text
-        for message in history
-        if message.role == "customer" and not small_talk(message.text)
-    ]
-    return "\n".join([*earlier[-CARRIED_QUESTIONS:], question])
 
 
 def _language(question: str, history: Sequence[HistoryMessage]) -> Language:

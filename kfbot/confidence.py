@@ -54,7 +54,7 @@ class Logistic:
             name: signal.weight
             * max(-_FARTHEST, min(_FARTHEST, (evidence[name] - signal.mean) / signal.scale))
             for name, signal in self.signals.items()
-            if name in evidence
+            if not math.isnan(evidence.get(name, math.nan))
         }
 
     def probability(self, evidence: Mapping[str, float]) -> float:
@@ -119,6 +119,9 @@ def assess(found: Retrieval, max_wrong_percent: float) -> Assessment:
     if not found.passages:
         return Assessment(0.0, "handoff")
     kind = found.passages[0].kind
+    if not found.evidence.get(kind):
+        # Nothing speaks for the first passage: a person must look.
+        return Assessment(0.0, "handoff")
     probability = model(kind, "first").probability(found.evidence[kind])
     if probability >= threshold(kind, max_wrong_percent):
         return Assessment(probability, "answer")

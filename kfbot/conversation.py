@@ -139,7 +139,13 @@ def hand_off(conversation: Conversation) -> Conversation:
 
 
 def reopen(conversation: Conversation) -> Conversation:
-    """The customer writes again after the matter was settled: the bot answers."""
+    """The customer writes again after the matter was settled: the bot answers.
+
+    Raises:
+        ConversationChanged: It is not closed.
+    """
+    if conversation.state is not State.CLOSED:
+        raise ConversationChanged(f"conversation {conversation.id} is not closed")
     return _owned(conversation, State.BOT, None)
 
 

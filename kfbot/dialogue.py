@@ -191,11 +191,21 @@ class Dialogue:
     async def _edited(
         self, conversation: Conversation, batch: Batch, event: MessageEdited
     ) -> Outcome:
-        """After the answer an edit is a new question only if more than its form changed."""
-        asked = await self._transcripts.last_question(conversation.id)
-        if asked is None or _meaning(asked) == _meaning(event.text):
+        """After the answer an edit is a new question only if more than its form changed.
+
+        What the bot did not answer (an agent's words, talk it only overheard) it does not answer
+        for being edited.
+        """
+        found = await self._transcripts.answered_question(conversation.id, event.message_id)
+        if found is None or event.sender.role != "customer":
             return Outcome(before=conversation, after=conversation)
-        return await self._ask(conversation, batch, event.text)
+        asked, reads = found
+        last = await self._transcripts.last_question(conversation.id)
+        # Before a follow-up stands what it was joined with, each in a line.
+        known = {_meaning(one.rsplit("\n", 1)[-1]) for one in (asked, last or "")}
+        if not reads.strip() or _meaning(reads) in known:
+            return Outcome(before=conversation, after=conversation)
+        return await self._ask(conversation, batch, reads)
 
     async def _pressed(self, conversation: Conversation, event: ButtonPressed) -> Outcome:
         button = await self._conversations.find_button(conversation.id, event.token)

@@ -60,8 +60,14 @@ class Handoff:
             ConversationChanged: Another agent has it, or there is none with this id.
         """
         conversation = await self._conversations.get(conversation_id)
+        pushed = self._pushed(conversation)
         message_id = await self._outcomes.agent_says(
-            conversation_id, agent, text, internal=internal, pushed=self._pushed(conversation)
+            conversation_id,
+            agent,
+            text,
+            internal=internal,
+            pushed=pushed,
+            text_length=self._text_length(conversation) if pushed else None,
         )
         self._inbox.wake()
         self._changes.announce(conversation_id)
@@ -110,6 +116,9 @@ class Handoff:
     async def _language(self, conversation_id: int) -> Language:
         history = await self._transcripts.history(conversation_id)
         return language_of(" ".join(message.text for message in history[-4:]))
+
+    def _text_length(self, conversation: Conversation) -> int:
+        return self._channels[conversation.address.channel].capabilities.text_length
 
     def _pushed(self, conversation: Conversation) -> bool:
         adapter = self._channels.get(conversation.address.channel)

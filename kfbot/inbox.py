@@ -15,6 +15,7 @@ from kfbot.conversation import Case, bot_may_speak
 from kfbot.desk import AgentDesk
 from kfbot.dialogue import Batch, Dialogue, next_batch
 from kfbot.errors import ConversationChanged, KfbotError, StoreUnavailable
+from kfbot.etiquette import answerable
 from kfbot.logs import logging_context
 from kfbot.messages import InboundEvent, MessageReceived
 from kfbot.outbox import Outbox, backoff
@@ -66,6 +67,7 @@ class Inbox:
         self._owner = f"process-{secrets.token_hex(6)}"
         self._wake = asyncio.Event()
         self._running: dict[Lane, asyncio.Task[None]] = {}
+        self._claiming = False
         self._settled: dict[int, list[asyncio.Future[None]]] = {}
 
     async def accept(self, event: InboundEvent) -> Accepted:
@@ -83,7 +85,8 @@ class Inbox:
     async def idle(self) -> bool:
         """True where no lane is worked on and none is ready to be."""
         ready_at = await self._messages.next_ready_at()
-        return not self._running and (ready_at is None or ready_at > self._clock())
+        working = self._claiming or self._running
+        return not working and (ready_at is None or ready_at > self._clock())
 
     def wake(self) -> None:
         """There may be work."""
@@ -125,15 +128,18 @@ class Inbox:
         """Start on lanes that are ready; False if there was none, or no room for one."""
         if (room := WORKERS - len(self._running)) <= 0:
             return False
+        self._claiming = True
         try:
             lanes = await self._messages.claim(self._owner, limit=room, lease_seconds=LEASE_SECONDS)
+            for lane in lanes:
+                task = asyncio.create_task(self._work(lane), name=f"lane-{lane.conversation_id}")
+                self._running[lane] = task
+                task.add_done_callback(lambda _, lane=lane: self._done(lane))  # type: ignore[misc]
         except StoreUnavailable as error:
             logger.error("no work: %s", error, extra={"event": "store_unavailable"})
             return False
-        for lane in lanes:
-            task = asyncio.create_task(self._work(lane), name=f"lane-{lane.conversation_id}")
-            self._running[lane] = task
-            task.add_done_callback(lambda _, lane=lane: self._done(lane))  # type: ignore[misc]
+        finally:
+            self._claiming = False
         return bool(lanes)
 
     def _done(self, lane: Lane) -> None:
@@ -199,13 +205,33 @@ class Inbox:
         except StoreUnavailable:
             raise
         except Exception as error:
-            logger.exception("turn failed", extra={"event": "turn_failed"})
-            attempts = await self._messages.failed(batch.events[0], repr(error)[:500])
-            if attempts < MAX_ATTEMPTS:
-                return await self._messages.release(
-                    lane, ready_at=self._clock() + backoff(attempts)
-                )
-            outcome = await self._failed(lane, batch)
+            return await self._failed(lane, batch, error)
+        try:
+            await self._commit(lane, batch, outcome)
+        except (StoreUnavailable, ConversationChanged):
+            raise
+        except Exception as error:
+            return await self._failed(lane, batch, error)
+        return False
+
+    async def _failed(self, lane: Lane, batch: Batch, error: Exception) -> bool:
+        """Try again later, at last with a polite handoff; what not even that helps is given up."""
+        logger.error("turn failed", exc_info=error, extra={"event": "turn_failed"})
+        attempts = await self._messages.failed(batch.events[0], repr(error)[:500])
+        if attempts < MAX_ATTEMPTS:
+            return await self._messages.release(lane, ready_at=self._clock() + backoff(attempts))
+        try:
+            await self._commit(lane, batch, await self._apology(lane, batch))
+        except (StoreUnavailable, ConversationChanged):
+            raise
+        except Exception:
+            # The conversation must go on without it.
+            logger.exception("event given up", extra={"event": "event_dead"})
+            await self._outcomes.give_up(batch.events)
+            self._settle(batch.events)
+        return False
+
+    async def _commit(self, lane: Lane, batch: Batch, outcome: Outcome) -> None:
         capabilities = self._capabilities(outcome)
         case = await self._outcomes.commit(lane, batch.events, outcome, capabilities)
         _log_turn(outcome)
@@ -213,11 +239,10 @@ class Inbox:
         self._changes.announce(lane.conversation_id)
         if case is not None:
             await self._show(case)
-        return False
 
-    async def _failed(self, lane: Lane, batch: Batch) -> Outcome:
+    async def _apology(self, lane: Lane, batch: Batch) -> Outcome:
         conversation = await self._conversations.get(lane.conversation_id)
-        if not isinstance(batch.event, MessageReceived):
+        if not isinstance(batch.event, MessageReceived) or not answerable(batch.event):
             return Outcome(before=conversation, after=conversation)
         return failed_turn(conversation, batch.event.text)
 

@@ -74,6 +74,10 @@ class Outbox:
             return await self._failed(stored, ChannelUnavailable(channel, "no answer in time"))
         except ChannelError as error:
             return await self._failed(stored, error)
+        except Exception as error:
+            # A fault of the adapter's own: counted like any other, or it would be met forever.
+            logger.exception("adapter failed", extra={"event": "adapter_failed"})
+            return await self._failed(stored, ChannelUnavailable(channel, type(error).__name__))
         self.stopped.pop(channel, None)
         await self._messages.sent(stored, receipt)
         return None

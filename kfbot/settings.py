@@ -6,6 +6,7 @@ Order: arguments, environment (`KFBOT_`, nested by `__`), `kfbot.toml`. Read onc
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -71,9 +71,7 @@ class DecisionSettings(_Section):
 class Settings(BaseSettings):
     """Everything an operator can set."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="KFBOT_", env_nested_delimiter="__", extra="forbid", frozen=True
-    )
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
     #: Database, index and model cache; relative to the settings file, else to the checkout.
     data_dir: Path = Path("var")
@@ -119,11 +117,13 @@ def load_settings(
     """
     file, named = _settings_file(path)
     found = _read_toml(file) if named or file.is_file() else {}
-    merged = _merge(_merge(found, _environment()), dict(overrides or {}))
+    environment = _environment()
+    merged = _merge(_merge(found, environment), dict(overrides or {}))
     try:
         settings = Settings(**merged)
     except ValidationError as error:
-        raise SettingsError(describe(error, Settings, where=_where(file))) from None
+        where = _where(file, environment)
+        raise SettingsError(describe(error, Settings, where=where)) from None
     return _absolute(settings, file.resolve().parent)
 
 
@@ -136,6 +136,8 @@ def describe(error: ValidationError, model: type[BaseModel], *, where: str) -> s
 
 def _fault(location: Sequence[int | str], kind: str, message: str, model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in location)
+    if kind in ("tuple_type", "list_type"):
+        return f'{name}: write a list, as in ["one", "two"]'
     if kind != "extra_forbidden":
         return f"{name}: {message}"
     known = _known_names(model, location[:-1])
@@ -160,8 +162,11 @@ def _settings_file(path: Path | None) -> tuple[Path, bool]:
     return (path, True) if path is not None else (CHECKOUT / "kfbot.toml", False)
 
 
-def _where(file: Path) -> str:
-    return f"settings ({file})" if file.is_file() else "settings"
+def _where(file: Path, environment: Mapping[str, Any]) -> str:
+    sources = [str(file)] if file.is_file() else []
+    if environment:
+        sources.append("KFBOT_… in the environment")
+    return f"settings ({', '.join(sources)})" if sources else "settings"
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -176,34 +181,60 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, Any]:
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name.upper().startswith("KFBOT_") and not name.upper().startswith(_NO_SETTINGS)
-    }
-    source = EnvSettingsSource(Settings)
-    found = {key: value for key, value in source().items() if value is not None}
+    """What the environment sets, nested; names there know neither case nor hyphens."""
+    found: dict[str, Any] = {}
     known = {f"KFBOT_{name.upper()}" for name in Settings.model_fields}
-    for name in environment:
-        if name.upper().split("__")[0] not in known:
-            nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
+    for name in sorted(os.environ):
+        shouted = name.upper()
+        if not shouted.startswith("KFBOT_") or _is_no_setting(shouted):
+            continue
+        if shouted.split("__")[0] not in known:
+            nearest = difflib.get_close_matches(shouted, known, n=1, cutoff=0.0)
             raise SettingsError(f"unknown setting {name}, did you mean {nearest[0]}?")
+        _put(found, name, _value(os.environ[name]))
     return found
 
 
-#: The settings file's own name, and what only tests read.
-_NO_SETTINGS = ("KFBOT_SETTINGS", "KFBOT_TEST_")
+def _is_no_setting(name: str) -> bool:
+    """The settings file's own name, and what only tests read."""
+    return name == "KFBOT_SETTINGS" or name.startswith("KFBOT_TEST_")
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _put(found: dict[str, Any], name: str, value: Any) -> None:
+    *sections, last = name.lower().removeprefix("kfbot_").split("__")
+    for section in sections:
+        found = found.setdefault(section, {})
+        if not isinstance(found, dict):
+            raise SettingsError(f"{name}: KFBOT_{section.upper()} is set too, and is no section")
+    found[last] = value
+
+
+def _value(text: str) -> Any:
+    """Lists and sections may be written as JSON; whatever else is text for the validation."""
+    if not text.lstrip().startswith(("[", "{")):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
+    spelled = {_plain(key): key for key in base}
     for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(below, dict) and isinstance(value, dict):
-            merged[key] = _merge(below, value)
+        # KFBOT_CHANNELS__SHOP_TELEGRAM__TOKEN belongs to [channels.shop-telegram].
+        name = key if key in base else spelled.get(_plain(key), key)
+        below = merged.get(name)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[name] = _merge(below, value)
         else:
-            merged[key] = value
+            merged[name] = value
     return merged
+
+
+def _plain(key: str) -> str:
+    return key.lower().replace("-", "_")
 
 
 def _absolute(settings: Settings, base: Path) -> Settings:
@@ -213,13 +244,26 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         )
         for name, section in settings.knowledge.items()
     }
+    url = settings.database.url.get_secret_value()
+    model = settings.embedding.model
     return settings.model_copy(
         update={
             "data_dir": base / settings.data_dir,
             "knowledge": knowledge or _sample_knowledge(),
-            "channels": settings.channels,
+            "database": DatabaseSettings(url=SecretStr(_absolute_url(url, base))),
+            # A name on the hub looks like a relative path too.
+            "embedding": settings.embedding.model_copy(
+                update={"model": str(base / model) if (base / model).is_dir() else model}
+            ),
         }
     )
+
+
+def _absolute_url(url: str, base: Path) -> str:
+    """An SQLite file named by a relative path lies beside the settings, wherever we run."""
+    scheme, found, path = url.partition(":///")
+    is_relative = found and scheme.startswith("sqlite") and not path.startswith(("/", ":", "file:"))
+    return f"{scheme}:///{base / path}" if is_relative and path else url
 
 
 def _sample_knowledge() -> dict[str, KnowledgeSettings]:

@@ -27,13 +27,16 @@ def shape(reply: Reply, capabilities: Capabilities) -> tuple[str, ...]:
 
 
 def split(text: str, limit: int) -> tuple[str, ...]:
-    """Cut a text at sense boundaries into parts of at most `limit` characters."""
+    """Cut a text at sense boundaries into parts of at most `limit` characters.
+
+    No part is empty, which platforms refuse, unless the whole text is.
+    """
     parts: list[str] = []
     while len(text) > limit:
         cut = _cut(text, limit)
         parts.append(text[:cut].rstrip())
         text = text[cut:].lstrip()
-    return (*parts, text) if text or not parts else tuple(parts)
+    return tuple(part for part in (*parts, text) if part) or ("",)
 
 
 def _cut(text: str, limit: int) -> int:

@@ -90,9 +90,9 @@ def _words(
     weight = arrays.idf(ranked.kind, asked)
     mass = max(float(weight.sum()), 1e-6)
     known = (arrays.faq_terms, arrays.document_terms, prepared["answer_terms"])
-    unknown = ~np.any([np.isin(asked, one) for one in known], axis=0)
-    carried = np.isin(asked, _document_terms(arrays, prepared, ranked))
-    within = np.isin(asked, _term_ids(window))
+    unknown = ~np.any([_in_sorted(asked, one) for one in known], axis=0)
+    carried = _among(asked, set(_document_terms(arrays, prepared, ranked).tolist()))
+    within = _among(asked, _term_ids(window))
     body = text.lower()
     share_unknown, share_covered = weight[unknown].sum() / mass, weight[carried].sum() / mass
     usual, usual_sd, cover, cover_sd = prepared["usual_words"].tolist()
@@ -154,7 +154,8 @@ def _window(arrays: Arrays, question: Question, ranked: Ranked, text: str) -> st
         return text
     sentences = split_sentences(text)
     weight = arrays.idf(ranked.kind, question.term_ids)
-    held = [weight * np.isin(question.term_ids, _term_ids(sentence)) for sentence in sentences]
+    asked = question.term_ids
+    held = [weight * _among(asked, _term_ids(sentence)) for sentence in sentences]
     pairs = (
         [
             np.maximum(one, other).sum()
@@ -169,8 +170,19 @@ def _window(arrays: Arrays, question: Question, ranked: Ranked, text: str) -> st
     return "".join(sentences[at : at + 2])
 
 
-def _term_ids(text: str) -> NDArray[np.uint32]:
-    return np.array([terms.term_id(term) for term in set(terms.tokenise(text))], np.uint32)
+def _term_ids(text: str) -> set[int]:
+    return {terms.term_id(term) for term in terms.tokenise(text)}
+
+
+def _among(asked: NDArray[np.uint32], ids: set[int]) -> NDArray[np.bool_]:
+    return np.array([number in ids for number in asked.tolist()], np.bool_)
+
+
+def _in_sorted(asked: NDArray[np.uint32], ids: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    if not len(ids):
+        return np.zeros(len(asked), np.bool_)
+    at = np.minimum(np.searchsorted(ids, asked), len(ids) - 1)
+    return np.asarray(ids[at] == asked)
 
 
 def _names(text: str) -> list[str]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kfbot.errors import ConversationChanged
 from kfbot.messages import (
     ButtonPressed,
     InboundEvent,
     MessageDeleted,
     MessageEdited,
     MessageReceived,
+    OwnershipChanged,
     Sender,
 )
 from kfbot.store import tables
-from kfbot.store.conversations import ensure_conversation
-from kfbot.store.events import encode_event
+from kfbot.store.conversations import change_owner, ensure_conversation
+from kfbot.store.events import encode_event, storable_event
 from kfbot.store.lanes import set_ready
 
 
@@ -33,7 +36,11 @@ class Accepted:
 
 
 async def accept(connection: AsyncConnection, event: InboundEvent, now: datetime) -> Accepted:
-    """Store an event that is new; a repeated one is only recognised."""
+    """Store an event that is new; a repeated one is only recognised.
+
+    An agent's claim takes effect at once: it must not wait for a running turn of the bot.
+    """
+    event = storable_event(event)
     channel, inbox = event.conversation.channel, tables.inbox
     known = await connection.execute(
         sa.select(inbox.c.id, inbox.c.conversation_id).where(
@@ -58,7 +65,39 @@ async def accept(connection: AsyncConnection, event: InboundEvent, now: datetime
     )
     await _write_transcript(connection, conversation_id, event, now)
     assert created.inserted_primary_key is not None
-    return Accepted(created.inserted_primary_key[0], conversation_id, repeated=False)
+    inbox_id: int = created.inserted_primary_key[0]
+    if (agent := _claiming(event)) is not None:
+        await _claim(connection, conversation_id, inbox_id, agent, now)
+    return Accepted(inbox_id, conversation_id, repeated=False)
+
+
+def _claiming(event: InboundEvent) -> str | None:
+    """The agent who takes the conversation by this event."""
+    if isinstance(event, OwnershipChanged) and event.change == "claimed":
+        return event.agent.display_name or event.agent.id
+    if isinstance(event, MessageReceived) and event.sender.role == "agent":
+        return event.sender.display_name or event.sender.id
+    return None
+
+
+async def _claim(
+    connection: AsyncConnection, conversation_id: int, inbox_id: int, agent: str, now: datetime
+) -> None:
+    inbox = tables.inbox
+    earlier = await connection.execute(
+        sa.select(inbox.c.payload).where(
+            inbox.c.conversation_id == conversation_id,
+            inbox.c.state == "new",
+            inbox.c.id < inbox_id,
+        )
+    )
+    if any(payload["type"] == OwnershipChanged.__name__ for payload in earlier.scalars()):
+        # Behind a handback that is still to be worked on it has to wait its turn.
+        return
+    # Another agent was first: the event is over all the same.
+    with suppress(ConversationChanged):
+        await change_owner(connection, conversation_id, "claim", agent=agent, now=now)
+    await connection.execute(inbox.update().where(inbox.c.id == inbox_id).values(state="done"))
 
 
 async def _ensure_customer(

@@ -126,7 +126,8 @@ async def change_owner(
         after = claim(before, agent)
         if before.state is not State.WAITING and after is not before:
             await open_case(connection, after, "taken_by_agent", "", "", now)
-        await _update_case(connection, conversation_id, claimed_by=agent, claimed_at=now)
+        if after is not before:
+            await _update_case(connection, conversation_id, claimed_by=agent, claimed_at=now)
     else:
         after = hand_back(before) if change == "hand_back" else resolve(before)
         await _update_case(connection, conversation_id, closed_at=now)

@@ -24,7 +24,6 @@ from alembic.util import CommandError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import StaticPool
 
 from kfbot.errors import SettingsError, StoreUnavailable
 
@@ -52,7 +51,8 @@ class Database:
         """Prepare, without connecting.
 
         Raises:
-            SettingsError: The URL is no database URL, or its driver is not installed.
+            SettingsError: The URL is no database URL, its driver is not installed, or it keeps
+                nothing (SQLite without a file).
         """
         try:
             self._url = make_url(url)
@@ -60,6 +60,9 @@ class Database:
             self._writer = self._engine(writes=True)
         except (SQLAlchemyError, ImportError) as error:
             raise SettingsError(f"[database] url: {error}") from None
+        if self.is_sqlite and self._url.database in (None, "", ":memory:"):
+            # Readers and writer would each have a database of their own.
+            raise SettingsError("[database] url: SQLite needs a file, memory keeps nothing")
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._committing: asyncio.Task[None] | None = None
 
@@ -79,7 +82,8 @@ class Database:
         traceback: TracebackType | None,
     ) -> None:
         if self._committing is not None:
-            await self._queue.join()
+            if not self._committing.done():
+                await self._queue.join()
             self._committing.cancel()
             await asyncio.gather(self._committing, return_exceptions=True)
             self._committing = None
@@ -106,7 +110,7 @@ class Database:
         Raises:
             StoreUnavailable: Nothing was stored.
         """
-        if self._committing is None:
+        if self._committing is None or self._committing.done():
             raise StoreUnavailable("the database is closed")
         waiting = _Waiting(operation, asyncio.get_running_loop().create_future())
         self._queue.put_nowait(waiting)
@@ -145,30 +149,33 @@ class Database:
                 async with self._writer.begin() as connection:
                     for waiting in group:
                         results.append((waiting, *await _run(connection, waiting.operation)))
-        except StoreUnavailable as error:
+        except Exception as error:
             logger.error("nothing stored: %s", error, extra={"event": "store_unavailable"})
-            results = [(waiting, None, error) for waiting in group]
-        for waiting, result, failure in results:
+            # The writer outlives whatever an operation did to its connection.
+            failure = error if isinstance(error, StoreUnavailable) else _broken(error)
+            results = [(waiting, None, failure) for waiting in group]
+        for waiting, result, raised in results:
             if waiting.done.done():
                 continue
-            if failure is None:
+            if raised is None:
                 waiting.done.set_result(result)
             else:
-                waiting.done.set_exception(failure)
+                waiting.done.set_exception(raised)
                 # Nobody may be waiting any more; the failure is then not worth a warning.
                 waiting.done.exception()
 
     def _engine(self, *, writes: bool) -> AsyncEngine:
-        if self._url.get_backend_name() != "sqlite":
-            return create_async_engine(self._url, pool_size=1 if writes else 8)
-        if self._url.database not in (None, "", ":memory:"):
-            engine = create_async_engine(
-                self._url,
-                pool_size=1 if writes else 4,
-                connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
-            )
-        else:
-            engine = create_async_engine(self._url, poolclass=StaticPool)
+        # Errors that quote a statement's parameters would carry customers' words into the log.
+        pool: dict[str, Any] = {"pool_size": 1 if writes else 8, "hide_parameters": True}
+        if not self.is_sqlite:
+            return create_async_engine(self._url, **pool)
+        engine = create_async_engine(
+            self._url,
+            # A connection more is a thread more, opened and closed for one query.
+            max_overflow=0,
+            connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
+            **pool,
+        )
         _prepare_sqlite(engine, "BEGIN IMMEDIATE" if writes else "BEGIN")
         return engine
 
@@ -226,9 +233,18 @@ class _mapped:
             raise StoreUnavailable(f"database: {exc.orig}") from exc
         if isinstance(exc, CommandError):
             raise StoreUnavailable(f"database schema: {exc}; is it of a newer kfbot?") from exc
-        if isinstance(exc, (sqlite3.Error, OSError)):
+        if isinstance(exc, (sqlite3.Error, OSError, sa.exc.TimeoutError)):
             raise StoreUnavailable(f"database: {exc}") from exc
 
 
+def _broken(error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"database: {error}")
+
+
 def _is_unavailable(error: DBAPIError) -> bool:
-    return isinstance(error, sa.exc.OperationalError) or error.connection_invalidated
+    """True where the database failed, not the operation: its neighbours failed with it.
+
+    PostgreSQL's deadlocks and shutdowns, and SQLite's damaged files, have no class of their own.
+    """
+    nameless = type(error) in (DBAPIError, sa.exc.DatabaseError)
+    return nameless or isinstance(error, sa.exc.OperationalError) or error.connection_invalidated

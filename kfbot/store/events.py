@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -29,6 +30,22 @@ _EVENTS: dict[str, TypeAdapter[Any]] = {
     )
 }
 _OUTBOUND = TypeAdapter(OutboundMessage)
+
+
+def storable(text: str) -> str:
+    """A text without what no database takes: NUL (PostgreSQL) and halves of characters."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def storable_event(event: InboundEvent) -> InboundEvent:
+    """An event whose words every database takes."""
+    if isinstance(event, MessageReceived):
+        name = storable(event.sender.display_name)
+        sender = replace(event.sender, display_name=name)
+        return replace(event, text=storable(event.text), sender=sender)
+    if isinstance(event, MessageEdited):
+        return replace(event, text=storable(event.text))
+    return event
 
 
 def encode_event(event: InboundEvent) -> dict[str, Any]:

@@ -7,13 +7,16 @@ raises the lane's epoch, and commits under an older epoch are refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kfbot.messages import (
+    ConversationId,
     DeliveryReceipt,
     InboundEvent,
     OutboundMessage,
@@ -63,7 +66,11 @@ class MessageStore:
         async def operation(connection: AsyncConnection) -> Accepted:
             return await accept(connection, event, self._clock())
 
-        return await self._database.write(operation)
+        try:
+            return await self._database.write(operation)
+        except IntegrityError:
+            # Another process stored the same event, customer or conversation at this moment.
+            return await self._database.write(operation)
 
     async def forget_leases(self) -> None:
         """Free every lane: right only where no other process can be running."""
@@ -177,21 +184,40 @@ class MessageStore:
         return await self._database.write(operation)
 
     async def unsent(self, lane: Lane) -> tuple[StoredMessage, ...]:
-        """The lane's messages that are still to be sent, in order."""
-        outbox = tables.outbox.c
+        """The lane's messages that are still to be sent, in order, to its current address."""
+        outbox, alias = tables.outbox.c, tables.conversation_alias.c
         query = (
-            sa.select(outbox.id, outbox.payload, outbox.ownership_epoch, outbox.attempts)
+            sa.select(
+                outbox.id, outbox.payload, outbox.ownership_epoch, outbox.attempts,
+                alias.channel, alias.chat, alias.thread, alias.member,
+            )
+            .join_from(
+                tables.outbox,
+                tables.conversation_alias,
+                alias.conversation_id == outbox.conversation_id,
+            )
             .where(
                 outbox.conversation_id == lane.conversation_id,
                 outbox.state.in_(("new", "sending")),
+                alias.current.is_(True),
             )
             .order_by(outbox.id)
             .limit(50)
-        )
+        )  # fmt: skip
         async with self._database.reading() as connection:
             rows = (await connection.execute(query)).all()
         return tuple(
-            StoredMessage(row.id, decode_message(row.payload), row.ownership_epoch, row.attempts)
+            StoredMessage(
+                row.id,
+                replace(
+                    decode_message(row.payload),
+                    conversation=ConversationId(
+                        row.channel, row.chat, row.thread or None, row.member or None
+                    ),
+                ),
+                row.ownership_epoch,
+                row.attempts,
+            )
             for row in rows
         )
 

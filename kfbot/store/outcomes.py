@@ -15,7 +15,7 @@ from kfbot.adapter import Capabilities
 from kfbot.conversation import Case, Conversation, Turn
 from kfbot.errors import ConversationChanged
 from kfbot.messages import Button, ConversationId, OutboundKind, OutboundMessage, Sender
-from kfbot.shaping import shape
+from kfbot.shaping import shape, split
 from kfbot.store import tables
 from kfbot.store.conversations import (
     OwnerChange,
@@ -28,7 +28,7 @@ from kfbot.store.conversations import (
     save_conversation,
 )
 from kfbot.store.engine import Database
-from kfbot.store.events import encode_message
+from kfbot.store.events import encode_message, storable
 from kfbot.store.lanes import Lane, check_lane, set_ready
 from kfbot.store.messages import StoredEvent
 from kfbot.turn import NewButton, Outcome, Reply
@@ -88,14 +88,16 @@ class OutcomeStore:
         *,
         internal: bool = False,
         pushed: bool,
+        text_length: int | None = None,
     ) -> int:
         """Store an agent's words, to be sent unless internal; the agent claims by writing.
 
         Args:
             pushed: False where the channel's side fetches messages by itself.
+            text_length: Longer texts go in parts; None: there is no limit.
 
         Returns:
-            The id of the message.
+            The id of the message, or of its last part.
 
         Raises:
             ConversationChanged: Another agent has the conversation.
@@ -108,11 +110,16 @@ class OutcomeStore:
                 conversation = await change_owner(
                     connection, conversation_id, "claim", agent=agent, now=now
                 )
-            sender = Sender(agent, "agent", agent)
-            return await _say(
-                connection, conversation, text, sender=sender, internal=internal,
-                pushed=pushed and not internal, now=now,
-            )  # fmt: skip
+            whole = storable(text)
+            parts = [whole] if text_length is None or internal else split(whole, text_length)
+            ids = [
+                await _say(
+                    connection, conversation, part, sender=Sender(agent, "agent", agent),
+                    internal=internal, pushed=pushed and not internal, now=now,
+                )
+                for part in parts
+            ]  # fmt: skip
+            return ids[-1]
 
         return await self._database.write(operation)
 
@@ -252,7 +259,6 @@ async def _reply(
             turn_id=turn_id,
             event_id=event_id,
             pushed=not capabilities.pulls_replies,
-            bound=True,
             now=now,
         )
 
@@ -295,12 +301,12 @@ async def _say(
     event_id: str | None = None,
     internal: bool = False,
     pushed: bool,
-    bound: bool = False,
     now: datetime,
 ) -> int:
     """Write a message into the transcript and, if it is pushed, into the outbox.
 
-    `bound`: it must not be sent once the conversation has changed hands.
+    What the bot says must not be sent once the conversation has changed hands; what an agent
+    says is sent whoever owns it.
     """
     sender = sender or Sender("bot", "bot")
     citations = reply.citations if reply else ()
@@ -341,7 +347,7 @@ async def _say(
                 message_id=message_id,
                 idempotency_key=message.id,
                 payload=encode_message(message),
-                ownership_epoch=conversation.ownership_epoch if bound else None,
+                ownership_epoch=(conversation.ownership_epoch if sender.role == "bot" else None),
                 created_at=now,
             )
         )

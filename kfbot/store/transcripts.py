@@ -109,6 +109,36 @@ class TranscriptStore:
         row = await self._last_turn(conversation_id)
         return None if row is None else str(row.question)
 
+    async def answered_question(
+        self, conversation_id: int, platform_id: str
+    ) -> tuple[str, str] | None:
+        """What a customer's message (or the burst that it was part of) was taken for, and how it
+        reads now; None if the bot made nothing of it.
+        """
+        message, turn = tables.message.c, tables.turn.c
+        asked = (
+            sa.select(turn.id, turn.question)
+            .join_from(tables.message, tables.turn, message.turn_id == turn.id)
+            .where(
+                message.conversation_id == conversation_id,
+                message.platform_id == platform_id,
+                message.role == "customer",
+                turn.decision != "silent",
+            )
+            .order_by(turn.id.desc())
+            .limit(1)
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(asked)).one_or_none()
+            if row is None:
+                return None
+            texts = await connection.execute(
+                sa.select(message.text)
+                .where(message.turn_id == row.id, message.role == "customer")
+                .order_by(message.id)
+            )
+            return row.question, "\n".join(texts.scalars())
+
     async def last_choices(self, conversation_id: int) -> tuple[Choice, ...]:
         """The choices that the last turn offered; empty if it offered none."""
         row = await self._last_turn(conversation_id)

@@ -15,6 +15,8 @@ from kfbot.conversation import Language
 #: Longer messages are more than small talk or a wish for a person.
 LONGEST_PHRASE = 80
 
+_RUN = re.compile(r"(.)\1{2,}")
+
 SmallTalk = Literal["greeting", "thanks", "goodbye", "who_are_you", "how_are_you"]
 
 
@@ -96,11 +98,15 @@ def _whole(before: list[str], cores: list[str], after: list[str]) -> re.Pattern[
 
 
 def _normalised(text: str) -> str:
-    """Lower case, full-width forms folded, punctuation and emoji as single spaces."""
+    """Lower case, full-width forms folded, punctuation and emoji as single spaces.
+
+    A letter said again and again is kept twice: no phrase needs more, and a long run can be
+    divided among the parts of a pattern in more ways than a search could ever try.
+    """
     if len(text) > LONGEST_PHRASE:
         return ""
     folded = unicodedata.normalize("NFKC", text).lower().replace("'", "")
     kept = "".join(
         character if unicodedata.category(character)[0] in "LN" else " " for character in folded
     )
-    return " ".join(kept.split())
+    return _RUN.sub(r"\1\1", " ".join(kept.split()))

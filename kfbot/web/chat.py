@@ -223,14 +223,8 @@ def _page_message(message: TranscriptMessage) -> dict[str, Any]:
         "kind": message.kind,
         "text": message.text,
         "created_at": message.created_at.isoformat(),
-        "client_id": _client_id(message) if message.role == "customer" else None,
+        "client_id": message.platform_id if message.role == "customer" else None,
         "citations": message.extras.get("citations", []),
         "choices": buttons if offers_choices else [],
         "feedback": [] if offers_choices else buttons,
     }
-
-
-def _client_id(message: TranscriptMessage) -> str | None:
-    # What the page called its post is the end of the event's id, for a text and for a press;
-    # only a text has a message id too.
-    return message.event_id and message.event_id.rpartition(":")[2]

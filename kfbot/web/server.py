@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 #: Larger bodies are refused before they are read.
 LARGEST_BODY = 1024 * 1024
+#: A server that cannot find anything for so long cannot answer.
+HEALTH_TIMEOUT_SECONDS = 5.0
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -49,6 +51,7 @@ _STATUS: dict[type[Exception], int] = {
     ConversationChanged: 409,
     KnowledgeBaseUnavailable: 503,
     StoreUnavailable: 503,
+    TimeoutError: 503,
 }
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -99,6 +102,8 @@ def create_app(application: Application, access: Access, chat: Chat, jobs: Jobs)
         return await webhooks.receive(application, request)
 
     async def health(request: web.Request) -> web.StreamResponse:
+        async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
+            await application.knowledge.search("health")
         return web.json_response({"status": "ok"})
 
     async def ready(request: web.Request) -> web.StreamResponse:

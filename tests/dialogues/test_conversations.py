@@ -222,6 +222,13 @@ async def test_a_follow_up_is_understood_from_what_was_asked(stage: Stage) -> No
     assert reply.text == "You have 15 days."
 
 
+async def test_a_new_question_is_not_mixed_with_what_was_asked_before(stage: Stage) -> None:
+    await stage.customer_says("When will my refund arrive?")
+    [reply] = await stage.customer_says("Do you rent out elephants by the month?")
+    assert reply.kind == "handoff"
+    assert stage.knowledge.searched[-1] == "Do you rent out elephants by the month?"
+
+
 async def test_conversations_do_not_mix(stage: Stage) -> None:
     other = ConversationId("shop", "chat-2")
     await stage.customer_says("转人工")

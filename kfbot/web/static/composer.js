@@ -9,7 +9,8 @@ export class Composer {
   /** `send(text)` is called with a text that is not blank. */
   constructor({ form, field, button, counter }, send) {
     Object.assign(this, { form, field, button, counter, send });
-    field.value = storage.read(KEY) ?? "";
+    // On a slow line somebody may have begun to write before this script came.
+    field.value ||= storage.read(KEY) ?? "";
     field.addEventListener("input", () => this.#changed());
     field.addEventListener("keydown", (event) => this.#key(event));
     form.addEventListener("submit", (event) => {
