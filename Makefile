@@ -2,13 +2,12 @@
 # everything. Both need Python 3.11 or newer and nothing else.
 
 PYTHON ?= python3
-PORT ?= 8080
 PIP = -m pip --disable-pip-version-check --no-input
 
 .PHONY: run test lint bench clean
 
 run: .venv/installed
-	@.venv/bin/kfbot serve --port $(PORT)
+	@.venv/bin/kfbot serve $(if $(PORT),--port $(PORT))
 
 test: .venv-test/installed lint
 	.venv-test/bin/python -m pytest
@@ -32,7 +31,7 @@ bench: .venv-test/installed
 
 .venv-test/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/python $(PIP) install --quiet --constraint constraints.txt --editable '.[model,test]'
+	.venv-test/bin/python $(PIP) install --quiet --constraint constraints.txt --editable '.[model,postgres,test]'
 	@touch $@
 
 clean:

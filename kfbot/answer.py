@@ -73,7 +73,8 @@ async def _decide(
         return _smalltalk(question, says, found, assessment.probability)
     joined_question = carried(question, history)
     if assessment.decision != "answer" and joined_question != question:
-        more = await _search(joined_question, knowledge, names)
+        # The question itself stands last.
+        more = await _search(joined_question[-SEARCHED_LENGTH:], knowledge, names)
         joined = confidence.assess(more, max_wrong_percent)
         if joined.probability > assessment.probability:
             question, found, assessment = joined_question, more, joined
@@ -148,7 +149,8 @@ def _clarified(
         confidence=assessment.probability,
         text=texts(language).clarify,
         choices=tuple(
-            Choice(passage.document_id, label(passage)) for passage in assessment.choices
+            Choice(passage.document_id, label(passage), passage.knowledge_base)
+            for passage in assessment.choices
         ),
         context="\n\n".join(passage.text for passage in assessment.choices),
         ranked=_ranked(found),

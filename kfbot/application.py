@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +14,7 @@ from kfbot.adapter import ChannelAdapter
 from kfbot.answer import answer_question
 from kfbot.changes import Changes
 from kfbot.conversation import HistoryMessage, Turn
-from kfbot.errors import ChannelError, StoreUnavailable
+from kfbot.errors import ChannelError, ChannelUnauthorized, StoreUnavailable
 from kfbot.handoff import Handoff
 from kfbot.inbox import Inbox
 from kfbot.knowledge_base import KnowledgeBase
@@ -49,21 +48,10 @@ class Application:
 
     async def run(self) -> None:
         """Serve all channels until cancelled; finishes what it holds, for a while."""
-        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.inbox.run(), name="inbox")
             for channel, adapter in self.channels.items():
-                if not await self._opened(stack, channel, adapter):
-                    continue
-                tasks.create_task(self._listen(channel, adapter), name=f"listen-{channel}")
-
-    async def _opened(self, stack: AsyncExitStack, channel: str, adapter: ChannelAdapter) -> bool:
-        try:
-            await stack.enter_async_context(adapter)
-        except ChannelError as error:
-            logger.error("channel not opened: %s", error, extra={"event": "channel_down"})
-            self.outbox.stopped[channel] = str(error)
-            return False
-        return True
+                tasks.create_task(self._serve_channel(channel, adapter), name=channel)
 
     async def ask(self, query: str, *, history: Sequence[HistoryMessage] = ()) -> Turn:
         """Answer a question that belongs to no conversation; nothing is stored."""
@@ -93,27 +81,45 @@ class Application:
         accepted = await self.inbox.accept(event)
         if not await self.inbox.settled(accepted, timeout_seconds=TURN_TIMEOUT_SECONDS):
             return None
-        return await self.transcripts.turn_data(accepted.conversation_id, event.event_id)
+        data = await self.transcripts.turn_data(accepted.conversation_id, event.event_id)
+        # An agent took the conversation in the middle of the turn.
+        silent = Turn(question=query, decision="silent", confidence=0.0, text="")
+        return silent.as_data() if data is None else data
 
-    async def _listen(self, channel: str, adapter: ChannelAdapter) -> None:
-        """Store what a channel yields; a broken connection is taken up again, less and less often.
+    async def _serve_channel(self, channel: str, adapter: ChannelAdapter) -> None:
+        """Keep a channel open and store what it yields; a fault stays the channel's own.
 
-        A channel's failure stays its own: the others go on.
+        A broken connection is taken up again, less and less often; refused credentials are
+        for a person to mend.
         """
         attempts = 0
         while True:
             try:
-                async for event in adapter.listen():
-                    attempts = 0
-                    await self._store(event)
+                async with adapter:
+                    self.outbox.stopped.pop(channel, None)
+                    async for event in adapter.listen():
+                        attempts = 0
+                        await self._store(event)
+                    # A platform that calls us: open until the end.
+                    await asyncio.Event().wait()
+            except ChannelUnauthorized as error:
+                self._report_down(channel, error)
                 return
             except ChannelError as error:
-                attempts += 1
-                logger.error("channel down: %s", error, extra={"event": "channel_down"})
+                self._report_down(channel, error)
                 pause = backoff(
                     attempts, retry_after_seconds=getattr(error, "retry_after_seconds", None)
                 )
-                await asyncio.sleep(pause.total_seconds())
+            except Exception as error:
+                logger.exception("channel failed", extra={"event": "channel_failed"})
+                self.outbox.stopped[channel] = type(error).__name__
+                pause = backoff(attempts)
+            attempts += 1
+            await asyncio.sleep(pause.total_seconds())
+
+    def _report_down(self, channel: str, error: ChannelError) -> None:
+        logger.error("channel down: %s", error, extra={"event": "channel_down"})
+        self.outbox.stopped[channel] = str(error)
 
     async def _store(self, event: InboundEvent) -> None:
         """Store an event of a listening channel, however long it takes: it is not lost."""

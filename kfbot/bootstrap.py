@@ -53,7 +53,8 @@ def owning(data_dir: Path) -> Iterator[None]:
         SettingsError: The folder cannot be made or written to.
     """
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        # It holds what customers wrote: for its owner alone.
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (data_dir / "lock").open("a")
     except OSError as error:
         raise SettingsError(f"data_dir {data_dir} cannot be used: {error.strerror}") from error
@@ -276,10 +277,18 @@ def open_channels(settings: Settings) -> dict[str, ChannelAdapter]:
     Raises:
         SettingsError: Names the channel and what is wrong with its section.
     """
-    sections = {name: {"platform": "web"} for name in (WEB_CHANNEL, API_CHANNEL)}
+    own: dict[str, dict[str, object]] = {
+        name: {"platform": "web", **settings.channels.get(name, {})}
+        for name in (WEB_CHANNEL, API_CHANNEL)
+    }
+    for name, section in own.items():
+        if section["platform"] != "web":
+            raise SettingsError(
+                f"settings [channels.{name}]: the name is the server's own; take another one"
+            )
     return {
         name: open_channel(name, section, settings)
-        for name, section in (sections | settings.channels).items()
+        for name, section in (settings.channels | own).items()
     }
 
 
@@ -292,6 +301,8 @@ def open_channel(name: str, section: Mapping[str, object], settings: Settings) -
     where = f"settings [channels.{name}]"
     platform = section.get("platform")
     known = platforms()
+    if platform is None:
+        raise SettingsError(f"{where}: platform is missing: one of {', '.join(known)}")
     if platform not in known:
         near = difflib.get_close_matches(str(platform), known, n=1)
         hint = f", did you mean {near[0]}?" if near else f": one of {', '.join(known)}"

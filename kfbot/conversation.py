@@ -73,9 +73,11 @@ class HistoryMessage:
 class Choice:
     """A likely question offered to the customer."""
 
-    #: The operator's id of the document or FAQ entry.
+    #: The operator's id of the document or FAQ entry, unique in its knowledge base.
     id: str
     label: str
+    #: "" where it is not known any more.
+    knowledge_base: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -220,7 +220,10 @@ class Dialogue:
     async def _act(self, conversation: Conversation, button: StoredButton) -> Outcome:
         says = texts(language_of(button.label))
         if button.action == "choice":
-            return await self._choose(conversation, Choice(button.value, button.label))
+            knowledge_base, _, document_id = button.value.partition("/")
+            return await self._choose(
+                conversation, Choice(document_id, button.label, knowledge_base)
+            )
         if button.action == "person":
             asked = await self._transcripts.last_question(conversation.id)
             return outcome_of(conversation, person_turn(asked or button.label, says))

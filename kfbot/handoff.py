@@ -124,4 +124,5 @@ class Handoff:
         adapter = self._channels.get(conversation.address.channel)
         # Without a request of the customer's to answer, even a channel that takes the bot's
         # messages in the response must have an agent's words pushed.
-        return adapter is not None and not adapter.capabilities.reads_transcript
+        # A channel that is not configured now gets its messages once it is again.
+        return adapter is None or not adapter.capabilities.reads_transcript

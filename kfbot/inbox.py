@@ -130,13 +130,20 @@ class Inbox:
             return False
         self._claiming = True
         try:
-            lanes = await self._messages.claim(self._owner, limit=room, lease_seconds=LEASE_SECONDS)
+            lanes = await self._messages.claim(
+                self._owner,
+                limit=room,
+                lease_seconds=LEASE_SECONDS,
+                running=[lane.conversation_id for lane in self._running],
+            )
             for lane in lanes:
                 task = asyncio.create_task(self._work(lane), name=f"lane-{lane.conversation_id}")
                 self._running[lane] = task
                 task.add_done_callback(lambda _, lane=lane: self._done(lane))  # type: ignore[misc]
         except StoreUnavailable as error:
             logger.error("no work: %s", error, extra={"event": "store_unavailable"})
+            # Reading may still work, and find the same lanes ready again at once.
+            await asyncio.sleep(POLL_SECONDS)
             return False
         finally:
             self._claiming = False
@@ -174,8 +181,7 @@ class Inbox:
     async def _work(self, lane: Lane) -> None:
         with logging_context(conversation=lane.conversation_id):
             try:
-                while not await self._step(lane):
-                    pass
+                await self._work_off(lane)
             except ConversationChanged as error:
                 logger.info("lane lost: %s", error, extra={"event": "lane_lost"})
             except Exception:
@@ -183,14 +189,24 @@ class Inbox:
                 with suppress(KfbotError):
                     await self._messages.release(lane, ready_at=self._clock() + backoff(1))
 
-    async def _step(self, lane: Lane) -> bool:
-        """Send what is due, then work on the next events; True once the lane was given back."""
-        if (later := await self._outbox.deliver(lane)) is not None:
-            return await self._messages.release(lane, ready_at=later)
-        waiting = await self._messages.waiting(lane)
-        if not waiting:
-            return await self._messages.release(lane)
-        batch = next_batch(waiting, self._clock())
+    async def _work_off(self, lane: Lane) -> None:
+        """Send what is due and work on what waits until there is nothing left, or a pause."""
+        released = False
+        later = await self._outbox.deliver(lane)
+        while not released:
+            waiting = await self._messages.waiting(lane)
+            if not waiting:
+                released = await self._messages.release(lane, ready_at=later)
+                if not released:
+                    later = await self._outbox.deliver(lane)
+                continue
+            released = await self._take(lane, next_batch(waiting, self._clock()))
+            # What is due later holds up what is to be sent after it, but no turn.
+            if not released and later is None:
+                later = await self._outbox.deliver(lane)
+
+    async def _take(self, lane: Lane, batch: Batch) -> bool:
+        """Work on a batch; True once the lane was given back instead."""
         if batch.pause > timedelta() and await self._bot_answers(lane):
             return await self._messages.release(lane, ready_at=self._clock() + batch.pause)
         return await self._finish(lane, batch)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+#: What ends a line, moves a terminal's cursor or turns the direction of writing.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _context: ContextVar[dict[str, object]] = ContextVar("kfbot_logging_context")
 
 
@@ -43,7 +46,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
-        line = f"{at} {record.levelname.lower():7} {_one_line(record.getMessage())}  {fields}"
+        line = f"{at} {record.levelname.lower():7} " + _one_line(f"{record.getMessage()}  {fields}")
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line.rstrip()
@@ -65,4 +68,4 @@ class _Json(logging.Formatter):
 
 def _one_line(text: str) -> str:
     """Whatever a platform said, it must not look like a record of its own."""
-    return text.replace("\r", "\\r").replace("\n", "\\n")
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

@@ -1,4 +1,4 @@
-"""Delivers messages in order: retry with backoff, rate limits of the platform, giving up."""
+"""Delivers messages in order: retry with backoff, as late as the platform asks, giving up."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 #: One attempt may take so long.
 SEND_TIMEOUT_SECONDS = 20.0
-#: After so many failed attempts a message is given up (about an hour).
-MAX_ATTEMPTS = 12
+#: A message that could not be delivered for so long is given up.
+GIVEN_UP_AFTER = timedelta(hours=24)
 _LONGEST_WAIT_SECONDS = 600.0
 
 
@@ -49,25 +49,26 @@ class Outbox:
         self.stopped: dict[str, str] = {}
 
     async def deliver(self, lane: Lane) -> datetime | None:
-        """Send what the lane holds, in order; returns when to go on if something failed.
+        """Send what the lane holds, in order; returns when to go on if something has to wait.
 
         Raises:
             ConversationChanged: Another worker has the lane.
             StoreUnavailable: The store is gone; a message may be sent again later.
         """
         for stored in await self._messages.unsent(lane):
-            if not await self._messages.begin_send(lane, stored):
-                continue
-            if (later := await self._send(stored)) is not None:
-                return self._clock() + later
+            when = await self._messages.begin_send(lane, stored)
+            if when == "later":
+                return stored.retry_at
+            if when == "now" and (retry_at := await self._send(stored)) is not None:
+                return retry_at
         return None
 
-    async def _send(self, stored: StoredMessage) -> timedelta | None:
+    async def _send(self, stored: StoredMessage) -> datetime | None:
         channel = stored.message.conversation.channel
         adapter = self._channels.get(channel)
         try:
             if adapter is None:
-                raise MessageRejected(channel, "no such channel is configured")
+                raise ChannelUnavailable(channel, "no such channel is configured")
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                 receipt = await adapter.send(stored.message)
         except TimeoutError:
@@ -82,18 +83,22 @@ class Outbox:
         await self._messages.sent(stored, receipt)
         return None
 
-    async def _failed(self, stored: StoredMessage, error: ChannelError) -> timedelta | None:
-        attempts = stored.attempts + 1
+    async def _failed(self, stored: StoredMessage, error: ChannelError) -> datetime | None:
+        now = self._clock()
         if isinstance(error, ChannelUnauthorized):
             if error.channel not in self.stopped:
                 logger.error("%s", error, extra={"event": "channel_unauthorized"})
             self.stopped[error.channel] = str(error)
         # Refused credentials are for a person to mend: the message waits for that.
-        rejected = isinstance(error, MessageRejected)
-        dead = rejected or (isinstance(error, ChannelUnavailable) and attempts >= MAX_ATTEMPTS)
-        await self._messages.not_sent(stored, str(error), dead=dead)
-        if dead:
+        late = isinstance(error, ChannelUnavailable) and now - stored.created_at > GIVEN_UP_AFTER
+        if late or isinstance(error, MessageRejected):
+            await self._messages.not_sent(stored, str(error), retry_at=None)
             logger.error("given up: %s", error, extra={"event": "message_dead"})
             return None
+        pause = backoff(
+            stored.attempts + 1,
+            retry_after_seconds=getattr(error, "retry_after_seconds", None),
+        )
+        await self._messages.not_sent(stored, str(error), retry_at=now + pause)
         logger.warning("not sent: %s", error, extra={"event": "message_postponed"})
-        return backoff(attempts, retry_after_seconds=getattr(error, "retry_after_seconds", None))
+        return now + pause

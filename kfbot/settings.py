@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -42,8 +42,9 @@ class WebSettings(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
-    #: Bearer tokens of the HTTP API. Needed on every address but loopback.
-    tokens: tuple[SecretStr, ...] = ()
+    #: Bearer tokens of the HTTP API, long and random. Needed on every address but
+    #: loopback.
+    tokens: tuple[Annotated[SecretStr, Field(min_length=1)], ...] = ()
 
 
 class DatabaseSettings(_Section):
@@ -139,7 +140,8 @@ def _fault(location: Sequence[int | str], kind: str, message: str, model: type[B
     if kind in ("tuple_type", "list_type"):
         return f'{name}: write a list, as in ["one", "two"]'
     if kind != "extra_forbidden":
-        return f"{name}: {message}"
+        said = message.removeprefix("Value error, ")
+        return f"{name}: {said}" if name else said
     known = _known_names(model, location[:-1])
     near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
     return f"unknown setting {name}" + (f", did you mean {near[0]}?" if near else "")

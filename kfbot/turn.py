@@ -32,7 +32,7 @@ class NewButton:
 
     label: str
     action: ButtonAction
-    #: choice: the document id.
+    #: choice: "knowledge base/document id".
     value: str = ""
 
 
@@ -96,7 +96,10 @@ async def chosen_turn(
     except KnowledgeBaseUnavailable:
         return person_turn(choice.label, texts(language), "error")
     for passage in found.passages:
-        if passage.document_id == choice.id:
+        if (choice.knowledge_base or passage.knowledge_base, choice.id) == (
+            passage.knowledge_base,
+            passage.document_id,
+        ):
             # The customer says so: nothing is surer.
             return answered(choice.label, replace(found, passages=(passage,)), 1.0)
     return person_turn(choice.label, texts(language), "unsure")
@@ -141,7 +144,10 @@ def failed_turn(conversation: Conversation, question: str) -> Outcome:
 def _buttons(turn: Turn, language: Language) -> tuple[NewButton, ...]:
     says = texts(language)
     if turn.decision == "clarify":
-        choices = tuple(NewButton(choice.label, "choice", choice.id) for choice in turn.choices)
+        choices = tuple(
+            NewButton(choice.label, "choice", f"{choice.knowledge_base}/{choice.id}")
+            for choice in turn.choices
+        )
         return (*choices, NewButton(says.none_of_these, "person"))
     if turn.decision == "answer":
         return (

@@ -19,7 +19,7 @@ from kfbot.knowledge_base import Progress
 #: The server itself gives a turn 25 s.
 _TIMEOUT = httpx.Timeout(40.0, connect=5.0)
 #: A server that is alive answers within this time, however busy it is.
-_ALIVE_SECONDS = 5.0
+_ALIVE_SECONDS = 8.0
 _JOB_SECONDS = 0.3
 
 

@@ -38,6 +38,11 @@ def _desk(context: typer.Context, agent: Agent = "", settings: SettingsFile = No
         from kfbot.cli import desk_terminal
 
         run_with(settings, lambda read: desk_terminal.work(read, _name(agent)))
+    elif agent or settings is not None:
+        # They would be lost: the command would work under another name, or elsewhere.
+        raise typer.BadParameter(
+            f"options go behind the command: kfbot desk {context.invoked_subcommand} --settings …"
+        )
 
 
 @app.command(name="list")

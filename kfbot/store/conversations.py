@@ -43,7 +43,7 @@ class StoredButton:
     """What a button does."""
 
     action: ButtonAction
-    #: choice: the document id.
+    #: choice: "knowledge base/document id".
     value: str
     label: str
     expires_at: datetime

@@ -56,13 +56,13 @@ class Database:
         """
         try:
             self._url = make_url(url)
+            if self.is_sqlite and self._url.database in (None, "", ":memory:"):
+                # Readers and writer would each have a database of their own.
+                raise SettingsError("[database] url: SQLite needs a file, memory keeps nothing")
             self._reader = self._engine(writes=False)
             self._writer = self._engine(writes=True)
-        except (SQLAlchemyError, ImportError) as error:
+        except (SQLAlchemyError, ImportError, ValueError) as error:
             raise SettingsError(f"[database] url: {error}") from None
-        if self.is_sqlite and self._url.database in (None, "", ":memory:"):
-            # Readers and writer would each have a database of their own.
-            raise SettingsError("[database] url: SQLite needs a file, memory keeps nothing")
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._committing: asyncio.Task[None] | None = None
 
@@ -183,15 +183,17 @@ class Database:
 async def _run(
     connection: AsyncConnection, operation: Operation[Result]
 ) -> tuple[Result | None, Exception | None]:
+    savepoint = await connection.begin_nested()
     try:
-        async with connection.begin_nested():
-            return await operation(connection), None
-    except DBAPIError as error:
-        if _is_unavailable(error):
-            raise
-        return None, error
+        result = await operation(connection)
+        await savepoint.commit()
     except Exception as error:
+        if isinstance(error, DBAPIError) and _is_unavailable(error):
+            # SQLite may have undone everything already: the savepoint is gone.
+            raise
+        await savepoint.rollback()
         return None, error
+    return result, None
 
 
 def _prepare_sqlite(engine: AsyncEngine, begin: str) -> None:

@@ -21,6 +21,8 @@ class Lane:
     conversation_id: int
     owner: str
     epoch: int
+    #: What made it ready when it was claimed; another value since then is news.
+    ready_at: datetime
 
 
 async def check_lane(connection: AsyncConnection, lane: Lane) -> None:
@@ -35,28 +37,14 @@ async def check_lane(connection: AsyncConnection, lane: Lane) -> None:
 
 
 async def set_ready(connection: AsyncConnection, conversation_id: int, now: datetime) -> None:
-    """Make a conversation's lane ready, creating it if it is new.
-
-    While a message waits to be sent again the lane waits with it: what came in meanwhile must
-    not shorten the time that the platform asked for. A message of the bot's that will not be
-    sent any more, because an agent took over, is not waited for.
-    """
+    """Make a conversation's lane ready, creating it if it is new."""
     dialect = connection.dialect.name
-    lane, outbox, conversation = tables.lane.c, tables.outbox.c, tables.conversation.c
     insert = (sqlite_insert if dialect == "sqlite" else postgresql_insert)(tables.lane).values(
         conversation_id=conversation_id, ready_at=now
     )
-    epoch = sa.select(conversation.ownership_epoch).where(conversation.id == conversation_id)
-    postponed = sa.exists().where(
-        outbox.conversation_id == conversation_id,
-        outbox.state.in_(("new", "sending")),
-        outbox.attempts > 0,
-        sa.or_(outbox.ownership_epoch.is_(None), outbox.ownership_epoch == epoch.scalar_subquery()),
-    )
-    ready_at = sa.case((sa.and_(lane.ready_at > now, postponed), lane.ready_at), else_=now)
     await connection.execute(
         insert.on_conflict_do_update(
-            index_elements=[lane.conversation_id], set_={"ready_at": ready_at}
+            index_elements=[tables.lane.c.conversation_id], set_={"ready_at": now}
         )
     )
 

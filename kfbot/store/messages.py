@@ -6,10 +6,10 @@ raises the lane's epoch, and commits under an older epoch are refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -47,6 +47,8 @@ class StoredMessage:
     #: None: sent whoever owns the conversation (an agent's words).
     ownership_epoch: int | None
     attempts: int
+    retry_at: datetime | None
+    created_at: datetime
 
 
 class MessageStore:
@@ -80,8 +82,15 @@ class MessageStore:
 
         await self._database.write(operation)
 
-    async def claim(self, owner: str, *, limit: int, lease_seconds: float) -> tuple[Lane, ...]:
-        """Take up to `limit` lanes that are ready and nobody works on, the oldest first."""
+    async def claim(
+        self, owner: str, *, limit: int, lease_seconds: float, running: Collection[int] = ()
+    ) -> tuple[Lane, ...]:
+        """Take up to `limit` lanes that are ready and nobody works on, the oldest first.
+
+        Args:
+            running: Conversations that the owner is working on: after a jump of the clock (a
+                laptop that slept) their leases look as if they had ended.
+        """
 
         async def operation(connection: AsyncConnection) -> tuple[Lane, ...]:
             lane, now = tables.lane, self._clock()
@@ -90,6 +99,7 @@ class MessageStore:
                 .where(
                     lane.c.ready_at <= now,
                     sa.or_(lane.c.owner.is_(None), lane.c.lease_until < now),
+                    lane.c.conversation_id.not_in(running),
                 )
                 .order_by(lane.c.ready_at)
                 .limit(limit)
@@ -103,9 +113,9 @@ class MessageStore:
                     lease_until=now + timedelta(seconds=lease_seconds),
                     epoch=lane.c.epoch + 1,
                 )
-                .returning(lane.c.conversation_id, lane.c.epoch)
+                .returning(lane.c.conversation_id, lane.c.epoch, lane.c.ready_at)
             )
-            return tuple(Lane(row.conversation_id, owner, row.epoch) for row in rows)
+            return tuple(Lane(row.conversation_id, owner, row.epoch, row.ready_at) for row in rows)
 
         return await self._database.write(operation)
 
@@ -131,7 +141,7 @@ class MessageStore:
             await self._database.write(operation)
 
     async def release(self, lane: Lane, *, ready_at: datetime | None = None) -> bool:
-        """Give a lane back; with `ready_at` to be claimed again then.
+        """Give a lane back; with `ready_at` to be claimed again then, or sooner if there is news.
 
         Without it the lane falls idle, unless work has come in: then False, and the lane
         stays claimed.
@@ -140,8 +150,14 @@ class MessageStore:
         async def operation(connection: AsyncConnection) -> bool:
             if ready_at is None and await _has_work(connection, lane.conversation_id):
                 return False
+            column = tables.lane.c.ready_at
+            news = sa.and_(sa.literal(ready_at is not None), column != lane.ready_at)
             await connection.execute(
-                held(lane).values(owner=None, lease_until=None, ready_at=ready_at)
+                held(lane).values(
+                    owner=None,
+                    lease_until=None,
+                    ready_at=sa.case((news, column), else_=ready_at),
+                )
             )
             return True
 
@@ -189,6 +205,7 @@ class MessageStore:
         query = (
             sa.select(
                 outbox.id, outbox.payload, outbox.ownership_epoch, outbox.attempts,
+                outbox.retry_at, outbox.created_at,
                 alias.channel, alias.chat, alias.thread, alias.member,
             )
             .join_from(
@@ -217,27 +234,35 @@ class MessageStore:
                 ),
                 row.ownership_epoch,
                 row.attempts,
+                row.retry_at,
+                row.created_at,
             )
             for row in rows
         )
 
-    async def begin_send(self, lane: Lane, stored: StoredMessage) -> bool:
-        """Mark a message as on its way; False where it must not be sent any more.
+    async def begin_send(
+        self, lane: Lane, stored: StoredMessage
+    ) -> Literal["now", "later", "never"]:
+        """Mark a message as on its way, unless it is to be sent later, or never any more.
 
         Raises:
             ConversationChanged: Another worker has the lane.
         """
 
-        async def operation(connection: AsyncConnection) -> bool:
+        async def operation(connection: AsyncConnection) -> Literal["now", "later", "never"]:
             await check_lane(connection, lane)
             epoch = await connection.execute(
                 sa.select(tables.conversation.c.ownership_epoch).where(
                     tables.conversation.c.id == lane.conversation_id
                 )
             )
-            current = stored.ownership_epoch in (None, epoch.scalar_one())
-            await _mark(connection, stored, "sending" if current else "cancelled")
-            return current
+            if stored.ownership_epoch not in (None, epoch.scalar_one()):
+                await _mark(connection, stored, "cancelled")
+                return "never"
+            if stored.retry_at is not None and stored.retry_at > self._clock():
+                return "later"
+            await _mark(connection, stored, "sending")
+            return "now"
 
         return await self._database.write(operation)
 
@@ -257,15 +282,18 @@ class MessageStore:
 
         await self._database.write(operation)
 
-    async def not_sent(self, stored: StoredMessage, error: str, *, dead: bool) -> None:
-        """Record a failed attempt to send; `dead`: there will be no other."""
+    async def not_sent(
+        self, stored: StoredMessage, error: str, *, retry_at: datetime | None
+    ) -> None:
+        """Record a failed attempt to send; without `retry_at` there will be no other."""
 
         async def operation(connection: AsyncConnection) -> None:
             await _mark(
                 connection,
                 stored,
-                "dead" if dead else "new",
+                "dead" if retry_at is None else "new",
                 attempts=stored.attempts + 1,
+                retry_at=retry_at,
                 error=error,
             )
 

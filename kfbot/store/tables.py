@@ -217,6 +217,8 @@ outbox = sa.Table(
     #: new | sending | sent | cancelled | dead
     sa.Column("state", sa.Text, nullable=False, default="new"),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    #: Not to be tried again before; NULL: at once.
+    sa.Column("retry_at", UtcTime),
     sa.Column("error", sa.Text),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Index(

@@ -27,7 +27,6 @@ from kfbot.web.access import (
     Refused,
     Visitors,
     check_exposure,
-    is_loopback,
     load_key,
     write_private,
 )
@@ -41,6 +40,8 @@ logger = logging.getLogger(__name__)
 LARGEST_BODY = 1024 * 1024
 #: A server that cannot find anything for so long cannot answer.
 HEALTH_TIMEOUT_SECONDS = 5.0
+#: What the API can do is no secret.
+DESCRIPTION = "/api/v1/openapi.json"
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -125,7 +126,7 @@ def create_app(application: Application, access: Access, chat: Chat, jobs: Jobs)
             web.get("/", root),
             web.get("/healthz", health),
             web.get("/readyz", ready),
-            web.get("/api/v1/openapi.json", openapi),
+            web.get(DESCRIPTION, openapi),
             web.route("*", "/webhooks/{channel}", webhook),
             *Api(application, jobs).routes(),
             *chat.routes(),
@@ -137,7 +138,7 @@ def create_app(application: Application, access: Access, chat: Chat, jobs: Jobs)
 def _guarding(access: Access) -> Any:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith("/api/"):
+        if request.path.startswith("/api/") and request.path != DESCRIPTION:
             access.check(request)
         return await handler(request)
 
@@ -181,7 +182,7 @@ async def _start(site: web.TCPSite) -> None:
 def _url(host: str, runner: web.AppRunner) -> str:
     port = runner.addresses[0][1]
     # What listens on every address is reached from this machine at the loopback one.
-    name = host if is_loopback(host) else "127.0.0.1"
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
