@@ -30,10 +30,10 @@ def postgres_server(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def new_database(server: str) -> Iterator[str]:
-    """The URL of an empty database of its own, dropped at the end."""
+def new_database(server: str, *, like: str = "template0") -> Iterator[str]:
+    """The URL of a database of its own, empty or a copy of another, dropped at the end."""
     name = f"kfbot_test_{secrets.token_hex(6)}"
-    _execute(server, f"CREATE DATABASE {name}")
+    _execute(server, f"CREATE DATABASE {name} TEMPLATE {like}")
     try:
         url = sa.make_url(server).set(database=name)
         yield url.render_as_string(hide_password=False)

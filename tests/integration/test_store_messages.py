@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import sqlalchemy as sa
 
 from kfbot.adapter import Capabilities
@@ -34,9 +36,46 @@ from kfbot.store.transcripts import TranscriptStore
 from kfbot.turn import Outcome, Reply
 from tests.conftest import Clock
 from tests.integration.test_store_engine import full_disk, locked_by_another_process
+from tests.postgres import new_database, postgres_server
 
 pytestmark = pytest.mark.asyncio
 CHAT = ConversationId("shop", "chat-1")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def template(server: str) -> Iterator[str]:
+    """The name of a PostgreSQL database with the newest schema, to be copied."""
+
+    async def create(url: str) -> None:
+        async with Database(url) as database:
+            await database.upgrade()
+
+    with new_database(server) as url:
+        asyncio.run(create(url))
+        yield str(sa.make_url(url).database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database with the newest schema."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("database_url")
+        return
+    server = request.getfixturevalue("server")
+    with new_database(server, like=request.getfixturevalue("template")) as copy:
+        yield copy
+
+
+@pytest_asyncio.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    async with Database(url) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -225,6 +264,25 @@ async def test_on_a_full_disk_exactly_the_acknowledged_events_are_kept(
         assert [stored.event for stored in await messages.waiting(lane)] == kept
 
 
+async def test_two_processes_that_are_told_the_same_store_it_once(
+    database: Database, url: str, clock: Clock
+) -> None:
+    chats = [ConversationId("shop", f"chat-{number % 4}") for number in range(40)]
+    events = [message(clock, number, chat) for number, chat in enumerate(chats)]
+    async with Database(url) as other:
+        stores = [MessageStore(one, clock) for one in (database, other)]
+        accepted = await asyncio.gather(
+            *(store.accept(event) for event in events for store in stores)
+        )
+    for one, again in zip(accepted[::2], accepted[1::2], strict=True):
+        assert one.inbox_id == again.inbox_id
+        assert one.conversation_id == again.conversation_id
+        assert one.repeated != again.repeated
+    assert await count(database, tables.inbox) == await count(database, tables.message) == 40
+    assert await count(database, tables.conversation) == 4
+    assert await count(database, tables.customer) == 1
+
+
 # Lanes
 
 
@@ -241,6 +299,32 @@ async def test_a_lane_has_one_owner_until_its_lease_ends(
     clock.advance(seconds=2)
     [second] = await claimed(messages, "two")
     assert (second.conversation_id, second.epoch) == (first.conversation_id, first.epoch + 1)
+
+
+async def test_two_processes_never_take_the_same_lane(
+    messages: MessageStore, url: str, clock: Clock
+) -> None:
+    for number in range(30):
+        await messages.accept(message(clock, number, ConversationId("shop", f"chat-{number}")))
+    async with Database(url) as other:
+        stores = (messages, MessageStore(other, clock))
+        taken = await asyncio.gather(
+            *(claimed(store, f"process-{number}", limit=2)
+              for _ in range(10) for number, store in enumerate(stores))
+        )  # fmt: skip
+    lanes = [lane.conversation_id for some in taken for lane in some]
+    assert len(lanes) == len(set(lanes)) == 30
+
+
+async def test_a_lane_in_work_is_not_taken_twice_by_its_owner_after_a_jump_of_the_clock(
+    messages: MessageStore, clock: Clock
+) -> None:
+    await messages.accept(message(clock, 1))
+    [lane] = await claimed(messages, "one")
+    clock.advance(hours=9)
+    running = [lane.conversation_id]
+    assert await messages.claim("one", limit=9, lease_seconds=30, running=running) == ()
+    assert len(await messages.claim("one", limit=9, lease_seconds=30)) == 1
 
 
 async def test_the_lane_that_waited_longest_is_taken_first(
@@ -344,7 +428,7 @@ async def test_a_message_on_its_way_at_a_kill_is_sent_again_as_the_same(
     messages: MessageStore,
     outcomes: OutcomeStore,
     conversations: ConversationStore,
-    database_url: str,
+    url: str,
     clock: Clock,
 ) -> None:
     await messages.accept(message(clock, 1))
@@ -352,7 +436,7 @@ async def test_a_message_on_its_way_at_a_kill_is_sent_again_as_the_same(
     await answered(messages, outcomes, conversations, lane, "one")
     [stored] = await messages.unsent(lane)
     await messages.begin_send(lane, stored)
-    async with Database(database_url) as reopened:
+    async with Database(url) as reopened:
         again = MessageStore(reopened, clock)
         await again.forget_leases()
         [lane] = await claimed(again, "two")
