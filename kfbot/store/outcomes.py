@@ -341,15 +341,26 @@ async def _say(
             citations=citations,
             buttons=buttons,
         )
-        await connection.execute(
-            tables.outbox.insert().values(
-                conversation_id=conversation.id,
-                message_id=message_id,
-                idempotency_key=message.id,
-                payload=encode_message(message),
-                ownership_epoch=(conversation.ownership_epoch if sender.role == "bot" else None),
-                created_at=now,
-            )
-        )
-        await set_ready(connection, conversation.id, now)
+        await _enqueue(connection, conversation, message, message_id, now)
     return message_id
+
+
+async def _enqueue(
+    connection: AsyncConnection,
+    conversation: Conversation,
+    message: OutboundMessage,
+    message_id: int,
+    now: datetime,
+) -> None:
+    bound = message.sender.role == "bot"
+    await connection.execute(
+        tables.outbox.insert().values(
+            conversation_id=conversation.id,
+            message_id=message_id,
+            idempotency_key=message.id,
+            payload=encode_message(message),
+            ownership_epoch=conversation.ownership_epoch if bound else None,
+            created_at=now,
+        )
+    )
+    await set_ready(connection, conversation.id, now)

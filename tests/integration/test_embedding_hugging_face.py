@@ -15,9 +15,10 @@ transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.slow
 
 DIMENSIONS = 32
-WORDS = (
-    "how do i return an item when will my refund arrive query passage 退 货 运 费 多 少 : ?".split()
-)
+WORDS = [
+    "how", "do", "i", "return", "an", "item", "when", "will", "my", "refund", "arrive", "query",
+    "passage", *"退货运费多少:?",
+]  # fmt: skip
 TEXTS = [
     "how do i return an item",
     "refund",
@@ -67,9 +68,11 @@ def test_no_texts_are_no_vectors(embedder: Embedder) -> None:
 
 
 def test_the_same_text_has_the_same_vector(embedder: Embedder) -> None:
-    one, other = embedder.embed_queries(["refund", "refund"])
-    assert np.array_equal(one, other)
-    assert np.array_equal(one, embedder.embed_queries(["refund"])[0])
+    [one] = embedder.embed_queries(["refund"])
+    assert np.array_equal(embedder.embed_queries(["refund"])[0], one)
+    # Inside a batch the order of additions may differ.
+    for vector in embedder.embed_queries(["refund", "refund"]):
+        assert vector == pytest.approx(one, abs=1e-5)
 
 
 def test_a_vector_does_not_depend_on_the_others_of_its_batch(embedder: Embedder) -> None:
