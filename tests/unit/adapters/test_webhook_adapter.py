@@ -26,7 +26,6 @@ from kfbot.messages import (
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 CALLBACK = "http://user:hunter2@127.0.0.1:9/hook?key=hunter3"
-NOW = datetime.now(UTC).replace(microsecond=0)
 MESSAGE: dict[str, Any] = {
     "conversation": "order-7",
     "message_id": "m1",
@@ -40,8 +39,15 @@ def settings(**change: Any) -> WebhookSettings:
     return WebhookSettings(**given)
 
 
-def signed(body: bytes, *, age: timedelta = timedelta(0), webhook_id: str = "w1") -> dict[str, str]:
-    then = NOW - age
+def signed(
+    body: bytes,
+    *,
+    age: timedelta = timedelta(0),
+    webhook_id: str = "w1",
+    at: datetime | None = None,
+) -> dict[str, str]:
+    # Now is when the test runs: the signature is good for five minutes.
+    then = (at or datetime.now(UTC)) - age
     try:
         signature = Webhook(SECRET).sign(webhook_id, then, body.decode())
     except UnicodeDecodeError:
@@ -85,14 +91,15 @@ async def refused(body: object, **more: Any) -> tuple[int, str]:
 
 @pytest.mark.asyncio
 async def test_message_is_read_and_accepted() -> None:
-    reply = await receive(MESSAGE)
+    now = datetime.now(UTC).replace(microsecond=0)
+    reply = await receive(MESSAGE, headers=signed(json.dumps(MESSAGE).encode(), at=now))
     assert reply.events == (
         MessageReceived(
             event_id="w1",
             conversation=ConversationId("shop", "order-7"),
             message_id="m1",
             sender=Sender("c9", "customer", "王芳"),
-            sent_at=NOW,
+            sent_at=now,
             text="退款多久到账？",
         ),
     )
