@@ -197,6 +197,12 @@ async def _run(
 
 
 def _prepare_sqlite(engine: AsyncEngine, begin: str) -> None:
+    @sa.event.listens_for(engine.sync_engine, "do_connect")
+    def connecting(dialect: Any, record: Any, arguments: Any, options: Any) -> None:
+        # Where a file cannot be opened aiosqlite leaves a thread behind, which prints a traceback
+        # if the event loop ends before it does. Tried here first, it is a plain exception.
+        sqlite3.connect(*arguments, **options).close()
+
     @sa.event.listens_for(engine.sync_engine, "connect")
     def connected(connection: Any, record: Any) -> None:
         # Otherwise sqlite3 opens its own deferred transactions, whose upgrade to a writer
