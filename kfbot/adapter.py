@@ -32,6 +32,8 @@ class AdapterSettings(BaseModel):
     admins: tuple[str, ...] = ()
     #: Knowledge bases that this channel may use; empty: all of them.
     knowledge: tuple[str, ...] = Field(default=())
+    #: Messages a second that go out over all replicas; None: as the platform has it.
+    rate_per_second: float | None = Field(default=None, gt=0, le=1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,8 @@ class ChannelAdapter(ABC):
     #: True: only our own server calls `receive_webhook`, having checked who asks;
     #: /webhooks/<channel> does not exist.
     internal: ClassVar[bool] = False
+    #: True: another process sends here; messages stay in the outbox for it.
+    parked: ClassVar[bool] = False
 
     def __init__(self, channel: str, settings: AdapterSettings) -> None:
         self.channel = channel

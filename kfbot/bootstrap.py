@@ -6,9 +6,10 @@ import asyncio
 import difflib
 import fcntl
 import importlib
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -26,22 +27,21 @@ from kfbot.inbox import Inbox
 from kfbot.knowledge_base import KnowledgeBase, Progress
 from kfbot.outbox import Outbox
 from kfbot.settings import DatabaseSettings, KnowledgeSettings, Settings, describe
+from kfbot.store.clock import DatabaseClock
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.engine import Database
 from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
+from kfbot.store.presence import Presence, new_owner
 from kfbot.store.transcripts import TranscriptStore
 
 if TYPE_CHECKING:
     from knowledge.embedding import Embedder
 
+logger = logging.getLogger(__name__)
+
 #: Channels that every server has.
 WEB_CHANNEL = "web"
-
-
-def utc_now() -> datetime:
-    """The clock of a running bot."""
-    return datetime.now(UTC)
 
 
 @contextmanager
@@ -186,7 +186,6 @@ async def build(
     report: Callable[[str], None] = lambda _: None,
     channels: Mapping[str, ChannelAdapter] | None = None,
     desks: Sequence[AgentDesk] = (),
-    clock: Callable[[], datetime] = utc_now,
 ) -> AsyncIterator[Application]:
     """The application of the settings; the caller owns the data folder (`owning`).
 
@@ -195,17 +194,26 @@ async def build(
         channels: Instead of those in the settings.
     """
     channels = open_channels(settings) if channels is None else channels
+    owner = new_owner()
     async with (
         open_database(settings) as database,
         open_knowledge(settings, database, report) as knowledge,
+        Presence(database, owner),
     ):
-        if database.is_sqlite:
-            # Leases of a process that was killed: nobody else can be working here.
-            await MessageStore(database, clock).forget_leases()
-        application = wire(
-            settings, database, knowledge, channels=channels, desks=desks, clock=clock
+        clock = DatabaseClock(database)
+        await clock.synchronise()
+        if database.is_sqlite and (freed := await MessageStore(database, clock).free_all()):
+            # Of a process that was killed: nobody else can be working here.
+            logger.warning("%d lanes taken over", freed, extra={"event": "lanes_freed"})
+        yield wire(
+            settings,
+            database,
+            knowledge,
+            channels=channels,
+            desks=desks,
+            clock=clock,
+            owner=owner,
         )
-        yield application
 
 
 def wire(
@@ -215,17 +223,25 @@ def wire(
     *,
     channels: Mapping[str, ChannelAdapter],
     desks: Sequence[AgentDesk] = (),
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] | None = None,
+    owner: str | None = None,
 ) -> Application:
-    """Connect the parts; every one of them can be another than usual."""
+    """Connect the parts; every one of them can be another than usual.
+
+    Args:
+        clock: None: the database's.
+        owner: The name of this process among the replicas; None: a new one.
+    """
+    clock = clock or DatabaseClock(database)
     changes = Changes()
+    database.subscribe(changes.announce)
     messages = MessageStore(database, clock)
     conversations, transcripts = ConversationStore(database), TranscriptStore(database)
     outcomes = OutcomeStore(database, clock)
     outbox = Outbox(messages, channels, clock)
     inbox = Inbox(
+        owner=owner or new_owner(),
         messages=messages,
-        conversations=conversations,
         outcomes=outcomes,
         dialogue=Dialogue(
             knowledge,
@@ -241,14 +257,13 @@ def wire(
         changes=changes,
         clock=clock,
     )
+    database.subscribe(inbox.hear)
     handoff = Handoff(
         conversations=conversations,
         transcripts=transcripts,
         outcomes=outcomes,
-        inbox=inbox,
         channels=channels,
         desks=desks,
-        changes=changes,
     )
     return Application(
         settings=settings,

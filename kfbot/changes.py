@@ -1,4 +1,4 @@
-"""Tells whoever watches a conversation in this process that something in it changed."""
+"""Tells whoever watches for it in this process that something changed, here or elsewhere."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+#: Notices may have been missed: whoever watches anything has to look.
+EVERYTHING = "everything"
+
 
 class Changes:
-    """Wakes watchers; what changed they read from the store."""
+    """Wakes watchers by the notices of `kfbot.store.notices`; what changed they read there."""
 
     def __init__(self) -> None:
-        self._watchers: defaultdict[int, set[asyncio.Event]] = defaultdict(set)
+        self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
-    def announce(self, conversation_id: int) -> None:
-        """Wake all who watch this conversation, and those who watch all (id 0)."""
-        for event in (*self._watchers.get(conversation_id, ()), *self._watchers.get(0, ())):
-            event.set()
+    def announce(self, notice: str) -> None:
+        """Wake all who watch for this."""
+        watched = [notice] if notice != EVERYTHING else list(self._watchers)
+        for one in watched:
+            for event in tuple(self._watchers.get(one, ())):
+                event.set()
 
     @contextmanager
-    def watching(self, conversation_id: int) -> Iterator[asyncio.Event]:
-        """An event that is set at every change; clear it before reading the store."""
+    def watching(self, notice: str) -> Iterator[asyncio.Event]:
+        """An event that is set at every such notice; clear it before reading the store."""
         event = asyncio.Event()
-        self._watchers[conversation_id].add(event)
+        self._watchers[notice].add(event)
         try:
             yield event
         finally:
-            self._watchers[conversation_id].discard(event)
-            if not self._watchers[conversation_id]:
-                del self._watchers[conversation_id]
+            self._watchers[notice].discard(event)
+            if not self._watchers[notice]:
+                del self._watchers[notice]

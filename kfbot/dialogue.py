@@ -22,7 +22,7 @@ from kfbot.messages import (
 )
 from kfbot.store.conversations import ConversationStore, StoredButton
 from kfbot.store.messages import StoredEvent
-from kfbot.store.transcripts import TranscriptStore
+from kfbot.store.transcripts import Context, TranscriptStore
 from kfbot.texts import texts
 from kfbot.turn import (
     NewButton,
@@ -135,13 +135,12 @@ class Dialogue:
         self._max_wrong_percent = max_wrong_percent
         self._clock = clock
 
-    async def respond(self, conversation_id: int, batch: Batch) -> Outcome:
+    async def respond(self, conversation: Conversation, batch: Batch) -> Outcome:
         """What a batch leads to.
 
         Raises:
             StoreUnavailable: Nothing was changed; try again.
         """
-        conversation = await self._conversations.get(conversation_id)
         event = batch.event
         if isinstance(event, MessageReceived):
             return await self._received(conversation, batch, event)
@@ -168,21 +167,19 @@ class Dialogue:
             return Outcome(before=conversation, after=conversation, owner_change=("claim", agent))
         if not answerable(event):
             return Outcome(before=conversation, after=conversation)
-        if bot_may_speak(conversation):
-            offered = await self._transcripts.last_choices(conversation.id)
-            if choice := _chosen(event.text, offered):
-                return await self._choose(conversation, choice)
-        return await self._ask(conversation, batch, event.text)
+        context = await self._context(conversation, batch)
+        if bot_may_speak(conversation) and (choice := _chosen(event.text, context.choices)):
+            return await self._choose(conversation, choice)
+        return await self._ask(conversation, context, event.text)
 
-    async def _ask(self, conversation: Conversation, batch: Batch, question: str) -> Outcome:
-        first = await self._transcripts.message_id_of(
-            conversation.id, batch.events[0].event.event_id
-        )
-        history = await self._transcripts.history(conversation.id, before=first)
+    async def _context(self, conversation: Conversation, batch: Batch) -> Context:
+        return await self._transcripts.context(conversation.id, batch.events[0].event.event_id)
+
+    async def _ask(self, conversation: Conversation, context: Context, question: str) -> Outcome:
         return await take_turn(
             conversation,
             question,
-            history,
+            context.history,
             self._knowledge,
             names=self._names.get(conversation.address.channel),
             max_wrong_percent=self._max_wrong_percent,
@@ -205,7 +202,7 @@ class Dialogue:
         known = {_meaning(one.rsplit("\n", 1)[-1]) for one in (asked, last or "")}
         if not reads.strip() or _meaning(reads) in known:
             return Outcome(before=conversation, after=conversation)
-        return await self._ask(conversation, batch, reads)
+        return await self._ask(conversation, await self._context(conversation, batch), reads)
 
     async def _pressed(self, conversation: Conversation, event: ButtonPressed) -> Outcome:
         button = await self._conversations.find_button(conversation.id, event.token)

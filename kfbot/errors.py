@@ -3,7 +3,8 @@
 KfbotError
 ├── SettingsError                 a person must correct the settings; the start is refused
 ├── StoreError                    the database cannot be used
-│   └── StoreUnavailable          locked, full or gone: nothing was stored, try later
+│   ├── StoreUnavailable          locked, full or gone: nothing was stored, try later
+│   └── RowUnreadable             a newer version wrote it, or it is damaged; the rest goes on
 ├── ChannelError                  (carries the channel)
 │   ├── ChannelUnavailable        try later (retry_after_seconds)
 │   ├── ChannelUnauthorized       stop the channel, tell a person
@@ -37,6 +38,15 @@ class StoreError(KfbotError):
 
 class StoreUnavailable(StoreError):
     """The database is locked, full or gone; nothing was stored."""
+
+
+class RowUnreadable(StoreError):
+    """A row of inbox or outbox (`kind`) is not what this version can read."""
+
+    def __init__(self, kind: str, row_id: int, reason: str) -> None:
+        super().__init__(f"{kind} row {row_id} cannot be read: {reason}")
+        self.kind = kind
+        self.row_id = row_id
 
 
 class ChannelError(KfbotError):

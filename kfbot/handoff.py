@@ -7,11 +7,10 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from kfbot.adapter import ChannelAdapter
-from kfbot.changes import Changes
 from kfbot.conversation import Conversation, Language
 from kfbot.desk import AgentDesk
 from kfbot.errors import KfbotError
-from kfbot.inbox import DESK_TIMEOUT_SECONDS, Inbox
+from kfbot.inbox import DESK_TIMEOUT_SECONDS
 from kfbot.language import language_of
 from kfbot.store.conversations import ConversationStore, OwnerChange
 from kfbot.store.outcomes import OutcomeStore
@@ -30,18 +29,14 @@ class Handoff:
         conversations: ConversationStore,
         transcripts: TranscriptStore,
         outcomes: OutcomeStore,
-        inbox: Inbox,
         channels: Mapping[str, ChannelAdapter],
         desks: Sequence[AgentDesk],
-        changes: Changes,
     ) -> None:
         self._conversations = conversations
         self._transcripts = transcripts
         self._outcomes = outcomes
-        self._inbox = inbox
         self._channels = channels
         self._desks = desks
-        self._changes = changes
 
     async def claim(self, conversation_id: int, agent: str) -> Conversation:
         """Take a conversation; the bot is silent from now on.
@@ -69,8 +64,6 @@ class Handoff:
             pushed=pushed,
             text_length=self._text_length(conversation) if pushed else None,
         )
-        self._inbox.wake()
-        self._changes.announce(conversation_id)
         return message_id
 
     async def hand_back(self, conversation_id: int, agent: str) -> Conversation:
@@ -101,8 +94,6 @@ class Handoff:
             notice=notices[change],
             pushed=self._pushed(before),
         )
-        self._inbox.wake()
-        self._changes.announce(conversation_id)
         logger.info("%s", change, extra={"event": f"conversation_{change}"})
         if case is not None and change != "claim":
             for desk in self._desks:
@@ -114,8 +105,8 @@ class Handoff:
         return after
 
     async def _language(self, conversation_id: int) -> Language:
-        history = await self._transcripts.history(conversation_id)
-        return language_of(" ".join(message.text for message in history[-4:]))
+        context = await self._transcripts.context(conversation_id)
+        return language_of(" ".join(message.text for message in context.history[-4:]))
 
     def _text_length(self, conversation: Conversation) -> int:
         return self._channels[conversation.address.channel].capabilities.text_length

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from kfbot.adapter import Capabilities, ChannelAdapter
-from kfbot.changes import Changes
-from kfbot.conversation import Case, bot_may_speak
+from kfbot.changes import EVERYTHING, Changes
+from kfbot.conversation import Case, Conversation, bot_may_speak
 from kfbot.desk import AgentDesk
 from kfbot.dialogue import Batch, Dialogue, next_batch
-from kfbot.errors import ConversationChanged, KfbotError, StoreUnavailable
+from kfbot.errors import ConversationChanged, KfbotError, RowUnreadable, StoreUnavailable
 from kfbot.etiquette import answerable
 from kfbot.logs import logging_context
 from kfbot.messages import InboundEvent, MessageReceived
 from kfbot.outbox import Outbox, backoff
 from kfbot.store.acceptance import Accepted
-from kfbot.store.conversations import ConversationStore
-from kfbot.store.lanes import Lane
+from kfbot.store.lanes import Lane, elapsed_seconds
 from kfbot.store.messages import MessageStore, StoredEvent
+from kfbot.store.notices import LANE, conversation_notice
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.turn import Outcome, failed_turn
 
@@ -33,6 +32,12 @@ WORKERS = 32
 LEASE_SECONDS = 30.0
 #: A turn that went wrong so often becomes a handoff.
 MAX_ATTEMPTS = 3
+#: A turn in which so many processes died becomes one too, untried.
+MAX_CRASHES = 5
+#: What no version can read is given up after so many attempts, some minutes.
+MAX_UNREADABLE = 8
+#: So long running work may take when the process stops.
+DRAIN_SECONDS = 4.0
 #: The store is asked for work at least this often, in case a wake-up was missed.
 POLL_SECONDS = 1.0
 #: A desk may take so long to show a case; it reads the rest from the store.
@@ -45,8 +50,8 @@ class Inbox:
     def __init__(
         self,
         *,
+        owner: str,
         messages: MessageStore,
-        conversations: ConversationStore,
         outcomes: OutcomeStore,
         dialogue: Dialogue,
         outbox: Outbox,
@@ -55,8 +60,9 @@ class Inbox:
         changes: Changes,
         clock: Callable[[], datetime],
     ) -> None:
+        """`owner`: the name of this process among the replicas."""
+        self._owner = owner
         self._messages = messages
-        self._conversations = conversations
         self._outcomes = outcomes
         self._dialogue = dialogue
         self._outbox = outbox
@@ -64,11 +70,10 @@ class Inbox:
         self._desks = desks
         self._changes = changes
         self._clock = clock
-        self._owner = f"process-{secrets.token_hex(6)}"
         self._wake = asyncio.Event()
         self._running: dict[Lane, asyncio.Task[None]] = {}
         self._claiming = False
-        self._settled: dict[int, list[asyncio.Future[None]]] = {}
+        self._stopping = False
 
     async def accept(self, event: InboundEvent) -> Accepted:
         """Store an event; once this returns, the platform may be told so.
@@ -76,65 +81,85 @@ class Inbox:
         Raises:
             StoreUnavailable: Nothing was stored.
         """
-        accepted = await self._messages.accept(event)
-        if not accepted.repeated:
-            self.wake()
-            self._changes.announce(accepted.conversation_id)
-        return accepted
+        return await self._messages.accept(event)
 
     async def idle(self) -> bool:
         """True where no lane is worked on and none is ready to be."""
-        ready_at = await self._messages.next_ready_at()
+        ready_at = await self._messages.next_ready_at(self._owner)
         working = self._claiming or self._running
         return not working and (ready_at is None or ready_at > self._clock())
+
+    def hear(self, notice: str) -> None:
+        """Listen to the store: there may be work."""
+        if notice in (LANE, EVERYTHING):
+            self.wake()
 
     def wake(self) -> None:
         """There may be work."""
         self._wake.set()
 
     async def settled(self, accepted: Accepted, *, timeout_seconds: float) -> bool:
-        """Wait until an event was worked on; False if that takes longer than the timeout."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._settled.setdefault(accepted.inbox_id, [])
-        waiting.append(future)
-        try:
-            if await self._messages.is_done(accepted.inbox_id):
-                return True
+        """Wait until an event was worked on, by whomever; False if that takes too long."""
+        notice = conversation_notice(accepted.conversation_id)
+        with suppress(TimeoutError), self._changes.watching(notice) as changed:
             async with asyncio.timeout(timeout_seconds):
-                await future
-            return True
-        except TimeoutError:
-            return False
-        finally:
-            waiting.remove(future)
-            if not waiting:
-                self._settled.pop(accepted.inbox_id, None)
+                while not await self._messages.is_done(accepted.inbox_id):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(POLL_SECONDS):
+                            await changed.wait()
+                    changed.clear()
+                return True
+        return False
 
     async def run(self) -> None:
-        """Work until cancelled; then finish what is running, for a while."""
-        renewing = asyncio.create_task(self._renew(), name="lease-renewal")
+        """Work until cancelled; then finish for a while what is running, and hand back the rest."""
+        keeping = asyncio.create_task(self._keep(), name="lane-keeper")
         try:
             while True:
+                await self._until_due()
                 self._wake.clear()
-                if not await self._start_ready():
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(await self._idle_seconds()):
-                            await self._wake.wait()
+                await self._start_ready()
         finally:
-            renewing.cancel()
+            keeping.cancel()
             await self._drain()
 
-    async def _start_ready(self) -> bool:
-        """Start on lanes that are ready; False if there was none, or no room for one."""
+    async def _until_due(self) -> None:
+        """Wait until there may be a lane to work on and a worker for it."""
+        while not self._wake.is_set():
+            seconds = await self._idle_seconds()
+            if seconds <= 0:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+
+    async def _idle_seconds(self) -> float:
+        if len(self._running) >= WORKERS:
+            return POLL_SECONDS
+        try:
+            ready_at = await self._messages.next_ready_at(
+                self._owner, running=self._conversations()
+            )
+        except StoreUnavailable:
+            return POLL_SECONDS
+        if ready_at is None:
+            return POLL_SECONDS
+        return min((ready_at - self._clock()).total_seconds(), POLL_SECONDS)
+
+    def _conversations(self) -> list[int]:
+        return [lane.conversation_id for lane in self._running]
+
+    async def _start_ready(self) -> None:
+        """Start on lanes that are ready, as many as there are workers for."""
         if (room := WORKERS - len(self._running)) <= 0:
-            return False
+            return
         self._claiming = True
         try:
             lanes = await self._messages.claim(
                 self._owner,
                 limit=room,
                 lease_seconds=LEASE_SECONDS,
-                running=[lane.conversation_id for lane in self._running],
+                running=self._conversations(),
             )
             for lane in lanes:
                 task = asyncio.create_task(self._work(lane), name=f"lane-{lane.conversation_id}")
@@ -144,133 +169,148 @@ class Inbox:
             logger.error("no work: %s", error, extra={"event": "store_unavailable"})
             # Reading may still work, and find the same lanes ready again at once.
             await asyncio.sleep(POLL_SECONDS)
-            return False
         finally:
             self._claiming = False
-        return bool(lanes)
 
     def _done(self, lane: Lane) -> None:
         self._running.pop(lane, None)
         self.wake()
 
-    async def _idle_seconds(self) -> float:
-        try:
-            ready_at = await self._messages.next_ready_at()
-        except StoreUnavailable:
-            return POLL_SECONDS
-        if ready_at is None or len(self._running) >= WORKERS:
-            return POLL_SECONDS
-        return min(max((ready_at - self._clock()).total_seconds(), 0.001), POLL_SECONDS)
-
-    async def _renew(self) -> None:
+    async def _keep(self) -> None:
+        """Keep our leases, and take over what others left behind."""
+        renewed = elapsed_seconds()
         while True:
-            await asyncio.sleep(LEASE_SECONDS / 3)
+            await asyncio.sleep(POLL_SECONDS)
             try:
-                await self._messages.renew(tuple(self._running), lease_seconds=LEASE_SECONDS)
+                if elapsed_seconds() - renewed >= LEASE_SECONDS / 3:
+                    renewed = elapsed_seconds()
+                    lanes = tuple(self._running)
+                    await self._messages.renew(self._owner, lanes, lease_seconds=LEASE_SECONDS)
+                if freed := await self._messages.free_lost(self._owner):
+                    logger.warning("%d lanes taken over", freed, extra={"event": "lanes_freed"})
+                    self.wake()
             except StoreUnavailable as error:
-                logger.error("lease not renewed: %s", error, extra={"event": "store_unavailable"})
+                logger.error("lanes not kept: %s", error, extra={"event": "store_unavailable"})
 
     async def _drain(self) -> None:
-        tasks = tuple(self._running.values())
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=10)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        """Let every lane finish its step; what takes longer is broken off and handed back."""
+        self._stopping = True
+        tasks = dict(self._running)
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks.values(), timeout=DRAIN_SECONDS)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        for lane, task in tasks.items():
+            if task in late:
+                await self._hand_back(lane)
+        if late:
+            logger.warning("%d lanes handed back", len(late), extra={"event": "lanes_handed_back"})
+
+    async def _hand_back(self, lane: Lane, pause: timedelta = timedelta()) -> None:
+        with suppress(KfbotError):
+            await self._messages.release(lane, ready_at=self._clock() + pause)
 
     async def _work(self, lane: Lane) -> None:
         with logging_context(conversation=lane.conversation_id):
             try:
-                await self._work_off(lane)
+                while not await self._step(lane):
+                    if self._stopping:
+                        await self._hand_back(lane)
+                        return
             except ConversationChanged as error:
                 logger.info("lane lost: %s", error, extra={"event": "lane_lost"})
+            except RowUnreadable as error:
+                await self._unreadable(lane, error)
             except Exception:
                 logger.exception("lane postponed", extra={"event": "lane_postponed"})
-                with suppress(KfbotError):
-                    await self._messages.release(lane, ready_at=self._clock() + backoff(1))
+                await self._hand_back(lane, backoff(1))
 
-    async def _work_off(self, lane: Lane) -> None:
-        """Send what is due and work on what waits until there is nothing left, or a pause."""
-        released = False
-        later = await self._outbox.deliver(lane)
-        while not released:
-            waiting = await self._messages.waiting(lane)
-            if not waiting:
-                released = await self._messages.release(lane, ready_at=later)
-                if not released:
-                    later = await self._outbox.deliver(lane)
-                continue
-            released = await self._take(lane, next_batch(waiting, self._clock()))
+    async def _step(self, lane: Lane) -> bool:
+        """Send one message or work on one batch; True once the lane was given back."""
+        work = await self._messages.work(lane)
+        later = None
+        if work.unsent:
+            delivered = await self._outbox.deliver(lane, work.conversation, work.unsent[0])
+            if delivered.wait_until is None:
+                return delivered.released
             # What is due later holds up what is to be sent after it, but no turn.
-            if not released and later is None:
-                later = await self._outbox.deliver(lane)
+            later = delivered.wait_until
+        if work.waiting:
+            return await self._take(lane, work.conversation, work.waiting)
+        return await self._messages.release(lane, ready_at=later)
 
-    async def _take(self, lane: Lane, batch: Batch) -> bool:
-        """Work on a batch; True once the lane was given back instead."""
-        if batch.pause > timedelta() and await self._bot_answers(lane):
-            return await self._messages.release(lane, ready_at=self._clock() + batch.pause)
-        return await self._finish(lane, batch)
-
-    async def _bot_answers(self, lane: Lane) -> bool:
+    async def _take(
+        self, lane: Lane, conversation: Conversation, waiting: Sequence[StoredEvent]
+    ) -> bool:
+        """Work on what waits; True once the lane was given back instead."""
+        batch = next_batch(waiting, self._clock())
         # What is said to an agent is not waited over: the bot must not answer it later on.
-        return bot_may_speak(await self._conversations.get(lane.conversation_id))
-
-    async def _finish(self, lane: Lane, batch: Batch) -> bool:
+        if batch.pause > timedelta() and bot_may_speak(conversation):
+            return await self._messages.release(lane, ready_at=self._clock() + batch.pause)
+        if batch.events[0].crashes >= MAX_CRASHES:
+            logger.error("turn killed its process", extra={"event": "turn_crashed"})
+            await self._give_in(lane, conversation, batch)
+            return False
         try:
-            outcome = await self._dialogue.respond(lane.conversation_id, batch)
-        except StoreUnavailable:
-            raise
-        except Exception as error:
-            return await self._failed(lane, batch, error)
-        try:
+            outcome = await self._dialogue.respond(conversation, batch)
             await self._commit(lane, batch, outcome)
         except (StoreUnavailable, ConversationChanged):
             raise
         except Exception as error:
-            return await self._failed(lane, batch, error)
+            return await self._failed(lane, conversation, batch, error)
         return False
 
-    async def _failed(self, lane: Lane, batch: Batch, error: Exception) -> bool:
-        """Try again later, at last with a polite handoff; what not even that helps is given up."""
+    async def _failed(
+        self, lane: Lane, conversation: Conversation, batch: Batch, error: Exception
+    ) -> bool:
+        """Try again later, at last with a polite handoff."""
         logger.error("turn failed", exc_info=error, extra={"event": "turn_failed"})
-        attempts = await self._messages.failed(batch.events[0], repr(error)[:500])
+        attempts = await self._messages.failed(batch.events[0].inbox_id, repr(error)[:500])
         if attempts < MAX_ATTEMPTS:
             return await self._messages.release(lane, ready_at=self._clock() + backoff(attempts))
+        await self._give_in(lane, conversation, batch)
+        return False
+
+    async def _give_in(self, lane: Lane, conversation: Conversation, batch: Batch) -> None:
+        """Say sorry and get a person; what not even that helps is given up."""
         try:
-            await self._commit(lane, batch, await self._apology(lane, batch))
+            await self._commit(lane, batch, _apology(conversation, batch))
         except (StoreUnavailable, ConversationChanged):
             raise
         except Exception:
             # The conversation must go on without it.
             logger.exception("event given up", extra={"event": "event_dead"})
-            await self._outcomes.give_up(batch.events)
-            self._settle(batch.events)
-        return False
+            await self._outcomes.give_up([event.inbox_id for event in batch.events])
+
+    async def _unreadable(self, lane: Lane, error: RowUnreadable) -> None:
+        """Leave it to a newer version for a while; then it is given up and the lane goes on."""
+        logger.error("%s", error, extra={"event": "row_unreadable"})
+        try:
+            if error.kind == "outbox":
+                await self._messages.give_up_message(error.row_id, str(error))
+                await self._hand_back(lane)
+                return
+            attempts = await self._messages.failed(error.row_id, str(error))
+            if attempts < MAX_UNREADABLE:
+                await self._hand_back(lane, backoff(attempts))
+                return
+            await self._outcomes.give_up([error.row_id])
+            await self._hand_back(lane)
+        except StoreUnavailable as gone:
+            logger.error("no work: %s", gone, extra={"event": "store_unavailable"})
 
     async def _commit(self, lane: Lane, batch: Batch, outcome: Outcome) -> None:
         capabilities = self._capabilities(outcome)
         case = await self._outcomes.commit(lane, batch.events, outcome, capabilities)
         _log_turn(outcome)
-        self._settle(batch.events)
-        self._changes.announce(lane.conversation_id)
         if case is not None:
             await self._show(case)
-
-    async def _apology(self, lane: Lane, batch: Batch) -> Outcome:
-        conversation = await self._conversations.get(lane.conversation_id)
-        if not isinstance(batch.event, MessageReceived) or not answerable(batch.event):
-            return Outcome(before=conversation, after=conversation)
-        return failed_turn(conversation, batch.event.text)
 
     def _capabilities(self, outcome: Outcome) -> Capabilities:
         adapter = self._channels.get(outcome.before.address.channel)
         return adapter.capabilities if adapter is not None else Capabilities()
-
-    def _settle(self, events: Sequence[StoredEvent]) -> None:
-        for event in events:
-            for future in self._settled.get(event.inbox_id, ()):
-                if not future.done():
-                    future.set_result(None)
 
     async def _show(self, case: Case) -> None:
         for desk in self._desks:
@@ -279,6 +319,12 @@ class Inbox:
                     await desk.open(case)
             except (KfbotError, TimeoutError) as error:
                 logger.warning("desk not told: %s", error, extra={"event": "desk_not_told"})
+
+
+def _apology(conversation: Conversation, batch: Batch) -> Outcome:
+    if not isinstance(batch.event, MessageReceived) or not answerable(batch.event):
+        return Outcome(before=conversation, after=conversation)
+    return failed_turn(conversation, batch.event.text)
 
 
 def _log_turn(outcome: Outcome) -> None:

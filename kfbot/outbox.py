@@ -6,10 +6,19 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from kfbot.adapter import ChannelAdapter
-from kfbot.errors import ChannelError, ChannelUnauthorized, ChannelUnavailable, MessageRejected
+from kfbot.conversation import Conversation
+from kfbot.errors import (
+    ChannelError,
+    ChannelUnauthorized,
+    ChannelUnavailable,
+    ConversationChanged,
+    MessageRejected,
+)
+from kfbot.messages import DeliveryReceipt
 from kfbot.store.lanes import Lane
 from kfbot.store.messages import MessageStore, StoredMessage
 
@@ -19,7 +28,21 @@ logger = logging.getLogger(__name__)
 SEND_TIMEOUT_SECONDS = 20.0
 #: A message that could not be delivered for so long is given up.
 GIVEN_UP_AFTER = timedelta(hours=24)
+#: What another process sends is looked at again after so long.
+PARKED = timedelta(seconds=60)
+#: A time that the channel's rate kept free is good for so long.
+SLOT_LIFE = timedelta(seconds=5)
 _LONGEST_WAIT_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What came of trying to send a message; by default: look what is next."""
+
+    #: The lane was given back: nothing is left.
+    released: bool = False
+    #: It has to wait until then, and what follows it too.
+    wait_until: datetime | None = None
 
 
 def backoff(attempts: int, *, retry_after_seconds: float | None = None) -> timedelta:
@@ -48,42 +71,74 @@ class Outbox:
         #: Channels whose credentials were refused, and what the platform said.
         self.stopped: dict[str, str] = {}
 
-    async def deliver(self, lane: Lane) -> datetime | None:
-        """Send what the lane holds, in order; returns when to go on if something has to wait.
+    async def deliver(
+        self, lane: Lane, conversation: Conversation, stored: StoredMessage
+    ) -> Delivered:
+        """Send a message, the first of its lane, unless it is too early or too late for it.
+
+        Args:
+            conversation: As it was read just now.
 
         Raises:
-            ConversationChanged: Another worker has the lane.
-            StoreUnavailable: The store is gone; a message may be sent again later.
+            ConversationChanged: The lease is so old that another may have the lane.
+            StoreUnavailable: The store is gone; the message may be sent again later.
         """
-        for stored in await self._messages.unsent(lane):
-            when = await self._messages.begin_send(lane, stored)
-            if when == "later":
-                return stored.retry_at
-            if when == "now" and (retry_at := await self._send(stored)) is not None:
-                return retry_at
-        return None
-
-    async def _send(self, stored: StoredMessage) -> datetime | None:
-        channel = stored.message.conversation.channel
-        adapter = self._channels.get(channel)
+        if stored.ownership_epoch not in (None, conversation.ownership_epoch):
+            await self._messages.cancel(stored)
+            return Delivered()
+        if (wait_until := await self._wait_until(stored)) is not None:
+            return Delivered(wait_until=wait_until)
+        # From here to the platform's door there is nothing to wait for.
+        if not lane.is_fresh():
+            raise ConversationChanged(f"the lease of lane {lane.conversation_id} is too old")
         try:
-            if adapter is None:
-                raise ChannelUnavailable(channel, "no such channel is configured")
-            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-                receipt = await adapter.send(stored.message)
-        except TimeoutError:
-            return await self._failed(stored, ChannelUnavailable(channel, "no answer in time"))
+            receipt = await self._send(stored)
         except ChannelError as error:
             return await self._failed(stored, error)
+        self.stopped.pop(stored.message.conversation.channel, None)
+        return Delivered(released=await self._messages.sent(lane, stored, receipt))
+
+    async def _wait_until(self, stored: StoredMessage) -> datetime | None:
+        """Until when the message has to wait; None: it may go now."""
+        now = self._clock()
+        if stored.retry_at is not None and stored.retry_at > now:
+            return stored.retry_at
+        adapter = self._channels.get(stored.message.conversation.channel)
+        if adapter is None:
+            return None
+        if adapter.parked:
+            return now + PARKED
+        rate = adapter.settings.rate_per_second or adapter.capabilities.rate_per_second
+        if rate is None:
+            return None
+        slot_at = stored.slot_at
+        if slot_at is None or slot_at < now - SLOT_LIFE:
+            slot_at = await self._messages.reserve(stored, rate_per_second=rate)
+        return slot_at if slot_at > now else None
+
+    async def _send(self, stored: StoredMessage) -> DeliveryReceipt:
+        """Hand the message to its channel.
+
+        Raises:
+            ChannelError: The channel did not take it.
+        """
+        channel = stored.message.conversation.channel
+        adapter = self._channels.get(channel)
+        if adapter is None:
+            raise ChannelUnavailable(channel, "no such channel is configured")
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                return await adapter.send(stored.message)
+        except TimeoutError:
+            raise ChannelUnavailable(channel, "no answer in time") from None
+        except ChannelError:
+            raise
         except Exception as error:
             # A fault of the adapter's own: counted like any other, or it would be met forever.
             logger.exception("adapter failed", extra={"event": "adapter_failed"})
-            return await self._failed(stored, ChannelUnavailable(channel, type(error).__name__))
-        self.stopped.pop(channel, None)
-        await self._messages.sent(stored, receipt)
-        return None
+            raise ChannelUnavailable(channel, type(error).__name__) from None
 
-    async def _failed(self, stored: StoredMessage, error: ChannelError) -> datetime | None:
+    async def _failed(self, stored: StoredMessage, error: ChannelError) -> Delivered:
         now = self._clock()
         if isinstance(error, ChannelUnauthorized):
             if error.channel not in self.stopped:
@@ -94,11 +149,11 @@ class Outbox:
         if late or isinstance(error, MessageRejected):
             await self._messages.not_sent(stored, str(error), retry_at=None)
             logger.error("given up: %s", error, extra={"event": "message_dead"})
-            return None
+            return Delivered()
         pause = backoff(
             stored.attempts + 1,
             retry_after_seconds=getattr(error, "retry_after_seconds", None),
         )
         await self._messages.not_sent(stored, str(error), retry_at=now + pause)
         logger.warning("not sent: %s", error, extra={"event": "message_postponed"})
-        return now + pause
+        return Delivered(wait_until=now + pause)

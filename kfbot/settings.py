@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """SQLAlchemy URL of the database."""
         return self.database.url.get_secret_value() or (
-            f"sqlite+aiosqlite:///{self.data_dir / 'kfbot.sqlite3'}"
+            f"sqlite:///{self.data_dir / 'kfbot.sqlite3'}"
         )
 
     @classmethod

@@ -137,7 +137,7 @@ async def collect(one: TrainingSet, embedder: Embedder) -> Rows:
         source = folder / "knowledge.jsonl"
         lines = [json.dumps(row, ensure_ascii=False) for row in one.knowledge]
         source.write_text("\n".join(lines), encoding="utf-8")
-        async with Database(f"sqlite+aiosqlite:///{folder / 'fit.sqlite3'}") as database:
+        async with Database(f"sqlite:///{folder / 'fit.sqlite3'}") as database:
             await database.upgrade()
             store = KnowledgeStore(database)
             sources = {"fit": [str(source)]}

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from kfbot.settings import load_settings
+from kfbot.store.engine import Database
 from kfbot.store.tables import UtcTime, metadata
 
 
@@ -33,11 +33,8 @@ def _migrate(connection: sa.Connection) -> None:
 
 async def _connect_and_migrate() -> None:
     url = context.get_x_argument(as_dictionary=True).get("url") or load_settings().database_url
-    engine = create_async_engine(url)
-    async with engine.connect() as connection:
-        await connection.run_sync(_migrate)
-        await connection.commit()
-    await engine.dispose()
+    async with Database(url) as database:
+        await database.migrate(_migrate)
 
 
 handed_over = context.config.attributes.get("connection")

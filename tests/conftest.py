@@ -63,7 +63,7 @@ def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "kfbot.sqlite3"
 
     async def create() -> None:
-        async with Database(f"sqlite+aiosqlite:///{path}") as database:
+        async with Database(f"sqlite:///{path}") as database:
             await database.upgrade()
 
     asyncio.run(create())
@@ -73,7 +73,7 @@ def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def database_url(template_database: Path, tmp_path: Path) -> str:
     shutil.copy(template_database, tmp_path / "kfbot.sqlite3")
-    return f"sqlite+aiosqlite:///{tmp_path / 'kfbot.sqlite3'}"
+    return f"sqlite:///{tmp_path / 'kfbot.sqlite3'}"
 
 
 @pytest_asyncio.fixture

@@ -26,12 +26,14 @@ from kfbot.web.server import read_server_file, serving
 class ParkedChannel(ChannelAdapter):
     """Stands for a configured channel while only a command runs: its messages wait for `serve`."""
 
+    parked = True
+
     def __init__(self, channel: ChannelAdapter) -> None:
         super().__init__(channel.channel, channel.settings)
         self.capabilities = channel.capabilities
 
     async def send(self, message: OutboundMessage) -> DeliveryReceipt:
-        """Leave the message in the outbox.
+        """Not to be called: a parked channel's messages stay in the outbox.
 
         Raises:
             ChannelUnavailable: Always.

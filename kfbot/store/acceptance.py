@@ -1,28 +1,30 @@
-"""Takes an inbound event into inbox, transcript and lane, all in one transaction."""
+"""Takes inbound events into inbox, transcript and lane, all in one transaction."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kfbot.errors import ConversationChanged
 from kfbot.messages import (
     ButtonPressed,
+    ConversationId,
     InboundEvent,
     MessageDeleted,
     MessageEdited,
     MessageReceived,
     OwnershipChanged,
-    Sender,
 )
 from kfbot.store import tables
-from kfbot.store.conversations import change_owner, ensure_conversation
-from kfbot.store.events import encode_event, storable_event
+from kfbot.store.conversations import add_conversation, address_of, change_owner
+from kfbot.store.events import encode_event
 from kfbot.store.lanes import set_ready
+from kfbot.store.notices import LANE, chat_notice, conversation_notice, notify
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,40 +37,154 @@ class Accepted:
     repeated: bool
 
 
-async def accept(connection: AsyncConnection, event: InboundEvent, now: datetime) -> Accepted:
-    """Store an event that is new; a repeated one is only recognised.
+_Key = tuple[str, str]
+
+
+def accept_all(
+    connection: sa.Connection, events: Sequence[InboundEvent], now: datetime
+) -> list[Accepted]:
+    """Store the events that are new, in their order; repeated ones are only recognised.
 
     An agent's claim takes effect at once: it must not wait for a running turn of the bot.
     """
-    event = storable_event(event)
-    channel, inbox = event.conversation.channel, tables.inbox
-    known = await connection.execute(
-        sa.select(inbox.c.id, inbox.c.conversation_id).where(
-            inbox.c.channel == channel, inbox.c.event_id == event.event_id
+    known = _known(connection, [_key(event) for event in events])
+    new = list({_key(event): event for event in events if _key(event) not in known}.values())
+    if not new:
+        return [known[_key(event)] for event in events]
+    conversations = _ensure_conversations(connection, new, now)
+    # Before the rows: their order is the order of the commits of a conversation.
+    set_ready(connection, conversations.values(), now)
+    stored = _write_inbox(connection, new, conversations, now)
+    _write_transcript(connection, new, conversations, now)
+    for event in new:
+        accepted = stored[_key(event)]
+        notify(connection, conversation_notice(accepted.conversation_id))
+        if (agent := _claiming(event)) is not None:
+            _claim(connection, accepted, agent, now)
+    results = []
+    for event in events:
+        accepted = known.get(_key(event)) or stored[_key(event)]
+        results.append(accepted)
+        # What came twice in one group is new only once.
+        known[_key(event)] = replace(accepted, repeated=True)
+    return results
+
+
+def _key(event: InboundEvent) -> _Key:
+    return event.conversation.channel, event.event_id
+
+
+def _known(connection: sa.Connection, keys: Sequence[_Key]) -> dict[_Key, Accepted]:
+    inbox = tables.inbox.c
+    rows = connection.execute(
+        sa.select(inbox.id, inbox.conversation_id, inbox.channel, inbox.event_id).where(
+            sa.tuple_(inbox.channel, inbox.event_id).in_(keys)
         )
     )
-    if (row := known.one_or_none()) is not None:
-        return Accepted(row.id, row.conversation_id, repeated=True)
-    customer_id = None
+    return {
+        (row.channel, row.event_id): Accepted(row.id, row.conversation_id, repeated=True)
+        for row in rows
+    }
+
+
+def _ensure_conversations(
+    connection: sa.Connection, events: Sequence[InboundEvent], now: datetime
+) -> dict[ConversationId, int]:
+    """The conversations of events; those that are new are made. Tells if a lane gets ready."""
+    alias, lane = tables.conversation_alias.c, tables.lane.c
+    addresses = {(e.channel, e.chat, e.thread or "", e.member or "") for e in _addresses(events)}
+    rows = connection.execute(
+        sa.select(
+            alias.channel, alias.chat, alias.thread, alias.member, alias.conversation_id,
+            sa.and_(
+                lane.owner.is_(None), sa.or_(lane.ready_at.is_(None), lane.ready_at > now)
+            ).label("is_idle"),
+        )
+        .join_from(
+            tables.conversation_alias, tables.lane,
+            lane.conversation_id == alias.conversation_id, isouter=True,
+        )
+        .where(sa.tuple_(alias.channel, alias.chat, alias.thread, alias.member).in_(addresses))
+    ).all()  # fmt: skip
+    found = {address_of(row): row.conversation_id for row in rows}
+    customers = _ensure_customers(connection, events, now)
+    if len(found) < len(addresses) or any(row.is_idle for row in rows):
+        notify(connection, LANE)
+    for event in events:
+        if event.conversation not in found:
+            customer_id = customers.get(_customer(event) or ("", ""))
+            found[event.conversation] = add_conversation(
+                connection, event.conversation, now, customer_id
+            )
+            notify(connection, chat_notice(event.conversation))
+    return found
+
+
+def _addresses(events: Iterable[InboundEvent]) -> Iterable[ConversationId]:
+    return (event.conversation for event in events)
+
+
+def _customer(event: InboundEvent) -> _Key | None:
     if isinstance(event, MessageReceived) and event.sender.role == "customer":
-        customer_id = await _ensure_customer(connection, channel, event.sender, now)
-    conversation_id = await ensure_conversation(connection, event.conversation, now, customer_id)
-    await set_ready(connection, conversation_id, now)
-    created = await connection.execute(
-        inbox.insert().values(
-            channel=channel,
-            event_id=event.event_id,
-            conversation_id=conversation_id,
-            payload=encode_event(event),
-            received_at=now,
+        return event.conversation.channel, event.sender.id
+    return None
+
+
+def _ensure_customers(
+    connection: sa.Connection, events: Sequence[InboundEvent], now: datetime
+) -> dict[_Key, int]:
+    """The customers who wrote; those who are new are made."""
+    customer = tables.customer
+    names = {
+        key: event.sender.display_name
+        for event in events
+        if isinstance(event, MessageReceived) and (key := _customer(event)) is not None
+    }
+    if not names:
+        return {}
+    rows = connection.execute(
+        sa.select(customer.c.id, customer.c.channel, customer.c.platform_user).where(
+            sa.tuple_(customer.c.channel, customer.c.platform_user).in_(list(names))
         )
+    ).all()
+    missing = names.keys() - {(row.channel, row.platform_user) for row in rows}
+    if missing:
+        values = [
+            {"channel": channel, "platform_user": user, "display_name": names[channel, user],
+             "created_at": now}
+            for channel, user in sorted(missing)
+        ]  # fmt: skip
+        returning = (customer.c.id, customer.c.channel, customer.c.platform_user)
+        rows = [*rows, *connection.execute(customer.insert().returning(*returning), values)]
+    return {(row.channel, row.platform_user): row.id for row in rows}
+
+
+def _write_inbox(
+    connection: sa.Connection,
+    events: Sequence[InboundEvent],
+    conversations: dict[ConversationId, int],
+    now: datetime,
+) -> dict[_Key, Accepted]:
+    inbox = tables.inbox
+    rows = connection.execute(
+        inbox.insert().returning(
+            inbox.c.id, inbox.c.conversation_id, inbox.c.channel, inbox.c.event_id
+        ),
+        [
+            {
+                "channel": event.conversation.channel,
+                "event_id": event.event_id,
+                "conversation_id": conversations[event.conversation],
+                "payload": encode_event(event),
+                "received_at": now,
+            }
+            for event in events
+        ],
     )
-    await _write_transcript(connection, conversation_id, event, now)
-    assert created.inserted_primary_key is not None
-    inbox_id: int = created.inserted_primary_key[0]
-    if (agent := _claiming(event)) is not None:
-        await _claim(connection, conversation_id, inbox_id, agent, now)
-    return Accepted(inbox_id, conversation_id, repeated=False)
+    return {
+        (row.channel, row.event_id): Accepted(row.id, row.conversation_id, repeated=False)
+        for row in rows
+    }
 
 
 def _claiming(event: InboundEvent) -> str | None:
@@ -80,15 +196,13 @@ def _claiming(event: InboundEvent) -> str | None:
     return None
 
 
-async def _claim(
-    connection: AsyncConnection, conversation_id: int, inbox_id: int, agent: str, now: datetime
-) -> None:
+def _claim(connection: sa.Connection, accepted: Accepted, agent: str, now: datetime) -> None:
     inbox = tables.inbox
-    earlier = await connection.execute(
+    earlier = connection.execute(
         sa.select(inbox.c.payload).where(
-            inbox.c.conversation_id == conversation_id,
-            inbox.c.state == "new",
-            inbox.c.id < inbox_id,
+            inbox.c.conversation_id == accepted.conversation_id,
+            tables.is_waiting,
+            inbox.c.id < accepted.inbox_id,
         )
     )
     if any(payload["type"] == OwnershipChanged.__name__ for payload in earlier.scalars()):
@@ -96,91 +210,85 @@ async def _claim(
         return
     # Another agent was first: the event is over all the same.
     with suppress(ConversationChanged):
-        await change_owner(connection, conversation_id, "claim", agent=agent, now=now)
-    await connection.execute(inbox.update().where(inbox.c.id == inbox_id).values(state="done"))
+        change_owner(connection, accepted.conversation_id, "claim", agent=agent, now=now)
+    connection.execute(inbox.update().where(inbox.c.id == accepted.inbox_id).values(state="done"))
 
 
-async def _ensure_customer(
-    connection: AsyncConnection, channel: str, sender: Sender, now: datetime
-) -> int:
-    customer = tables.customer
-    query = sa.select(customer.c.id).where(
-        customer.c.channel == channel, customer.c.platform_user == sender.id
-    )
-    found: int | None = (await connection.execute(query)).scalar_one_or_none()
-    if found is not None:
-        return found
-    created = await connection.execute(
-        customer.insert().values(
-            channel=channel,
-            platform_user=sender.id,
-            display_name=sender.display_name,
-            created_at=now,
-        )
-    )
-    assert created.inserted_primary_key is not None
-    made: int = created.inserted_primary_key[0]
-    return made
-
-
-async def _write_transcript(
-    connection: AsyncConnection, conversation_id: int, event: InboundEvent, now: datetime
+def _write_transcript(
+    connection: sa.Connection,
+    events: Sequence[InboundEvent],
+    conversations: dict[ConversationId, int],
+    now: datetime,
 ) -> None:
     message = tables.message
-    if isinstance(event, MessageReceived):
-        await connection.execute(
-            message.insert().values(
-                conversation_id=conversation_id,
-                role=event.sender.role,
-                sender_name=event.sender.display_name,
-                text=event.text,
-                extras={
-                    "attachments": [
-                        {"url": file.url, "media_type": file.media_type, "name": file.name}
-                        for file in event.attachments
-                    ]
-                }
-                if event.attachments
-                else {},
-                platform_id=event.message_id,
-                event_id=event.event_id,
-                created_at=now,
+    said: list[dict[str, Any]] = []
+    for event in events:
+        conversation_id = conversations[event.conversation]
+        if isinstance(event, MessageReceived):
+            said.append(_message_values(event, conversation_id, now))
+        elif isinstance(event, ButtonPressed):
+            said += _press_values(connection, event, conversation_id, now)
+        elif isinstance(event, MessageEdited | MessageDeleted):
+            # What is edited may be in the same group.
+            said = _written(connection, said)
+            connection.execute(
+                message.update()
+                .where(
+                    message.c.conversation_id == conversation_id,
+                    message.c.platform_id == event.message_id,
+                    message.c.role != "bot",
+                )
+                .values(text=event.text if isinstance(event, MessageEdited) else "")
             )
-        )
-    elif isinstance(event, ButtonPressed):
-        await _write_press(connection, conversation_id, event, now)
-    elif isinstance(event, MessageEdited | MessageDeleted):
-        await connection.execute(
-            message.update()
-            .where(
-                message.c.conversation_id == conversation_id,
-                message.c.platform_id == event.message_id,
-                message.c.role != "bot",
-            )
-            .values(text=event.text if isinstance(event, MessageEdited) else "")
-        )
+    _written(connection, said)
 
 
-async def _write_press(
-    connection: AsyncConnection, conversation_id: int, event: ButtonPressed, now: datetime
-) -> None:
+def _written(connection: sa.Connection, said: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if said:
+        connection.execute(tables.message.insert(), said)
+    return []
+
+
+def _message_values(event: MessageReceived, conversation_id: int, now: datetime) -> dict[str, Any]:
+    attachments = [
+        {"url": file.url, "media_type": file.media_type, "name": file.name}
+        for file in event.attachments
+    ]
+    return {
+        "conversation_id": conversation_id,
+        "role": event.sender.role,
+        "sender_name": event.sender.display_name,
+        "text": event.text,
+        "extras": {"attachments": attachments} if attachments else {},
+        "platform_id": event.message_id,
+        "event_id": event.event_id,
+        "created_at": now,
+    }
+
+
+def _press_values(
+    connection: sa.Connection, event: ButtonPressed, conversation_id: int, now: datetime
+) -> list[dict[str, Any]]:
     """A choice, or the wish for a person, is what the customer says; feedback is not."""
     button = tables.button.c
-    label = await connection.execute(
+    label = connection.execute(
         sa.select(button.label).where(
             button.token == event.token,
             button.conversation_id == conversation_id,
             button.action.in_(("choice", "person")),
         )
-    )
-    if (text := label.scalar_one_or_none()) is not None:
-        await connection.execute(
-            tables.message.insert().values(
-                conversation_id=conversation_id,
-                role="customer",
-                text=text,
-                platform_id=event.message_id,
-                event_id=event.event_id,
-                created_at=now,
-            )
-        )
+    ).scalar_one_or_none()
+    if label is None:
+        return []
+    return [
+        {
+            "conversation_id": conversation_id,
+            "role": "customer",
+            "sender_name": "",
+            "text": label,
+            "extras": {},
+            "platform_id": event.message_id,
+            "event_id": event.event_id,
+            "created_at": now,
+        }
+    ]

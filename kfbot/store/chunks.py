@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kfbot.knowledge_base import PassageKind
 from kfbot.store.engine import Database
+from kfbot.store.notices import knowledge_notice, notify
 from kfbot.store.tables import knowledge_base, knowledge_chunk, knowledge_document
 
 #: Rows written or read at a time, so that the event loop gets its turn in between.
@@ -97,9 +97,8 @@ class KnowledgeStore:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        async with self._database.reading() as connection:
-            query = sa.select(knowledge_base.c.name).order_by(knowledge_base.c.name)
-            return tuple((await connection.execute(query)).scalars())
+        query = sa.select(knowledge_base.c.name).order_by(knowledge_base.c.name)
+        return await self._database.read(lambda c: tuple(c.execute(query).scalars()))
 
     async def state(self, name: str) -> KnowledgeState:
         """Generation, counts and last load of one knowledge base.
@@ -107,25 +106,7 @@ class KnowledgeStore:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        async with self._database.reading() as connection:
-            query = sa.select(knowledge_base).where(knowledge_base.c.name == name)
-            row = (await connection.execute(query)).mappings().one_or_none()
-            if row is None:
-                return KnowledgeState(name=name)
-            documents = _documents_of(name)
-            chunks = sa.select(sa.func.count()).where(
-                knowledge_chunk.c.document_pk.in_(documents.with_only_columns(_document.id))
-            )
-            count = sa.select(sa.func.count()).select_from(documents.subquery())
-            return KnowledgeState(
-                name=name,
-                generation=row["generation"],
-                embedding_key=row["embedding_key"],
-                documents=(await connection.execute(count)).scalar_one(),
-                chunks=(await connection.execute(chunks)).scalar_one(),
-                loaded_at=row["loaded_at"],
-                unreadable=tuple(row["unreadable"]),
-            )
+        return await self._database.read(lambda connection: _state(connection, name))
 
     async def documents(self, name: str) -> dict[str, DocumentRow]:
         """Every document of a knowledge base by its id, without chunks.
@@ -134,10 +115,9 @@ class KnowledgeStore:
             StoreUnavailable: The database cannot be read.
         """
         found = {}
-        async with self._database.reading() as connection:
-            rows = await connection.stream(_documents_of(name).order_by(_document.id))
-            async for batch in rows.mappings().partitions(BATCH_SIZE):
-                found.update({row["document_id"]: _document_row(row) for row in batch})
+        query = _documents_of(name).order_by(_document.id)
+        async for rows in self._database.stream(query, BATCH_SIZE):
+            found.update({row.document_id: _document_row(row._mapping) for row in rows})
         return found
 
     async def chunks(
@@ -158,10 +138,9 @@ class KnowledgeStore:
                 _documents_of(name).where(_document.document_id.in_(ids[at : at + IN_SIZE]))
                 for at in range(0, len(ids), IN_SIZE)
             ]
-        async with self._database.reading() as connection:
-            for selection in selections:
-                async for stored in _joined(connection, selection):
-                    yield stored
+        for selection in selections:
+            async for stored in _joined(self._database, selection):
+                yield stored
 
     async def apply(self, load: Load) -> int:
         """Store what a load changes and return the generation.
@@ -173,13 +152,15 @@ class KnowledgeStore:
             StoreUnavailable: Nothing was stored.
         """
 
-        async def write(connection: AsyncConnection) -> int:
-            await _create(connection, load.knowledge_base)
-            changed = await _remove(connection, load)
+        def write(connection: sa.Connection) -> int:
+            _create(connection, load.knowledge_base)
+            changed = _remove(connection, load)
             for at in range(0, len(load.written), BATCH_SIZE):
-                await _write(connection, load, load.written[at : at + BATCH_SIZE])
+                _write(connection, load, load.written[at : at + BATCH_SIZE])
                 changed = True
-            return await _finish(connection, load, changed)
+            generation = _finish(connection, load, changed)
+            notify(connection, knowledge_notice(load.knowledge_base))
+            return generation
 
         return await self._database.write(write)
 
@@ -191,9 +172,28 @@ def _documents_of(name: str) -> sa.Select[Any]:
     return sa.select(knowledge_document).where(_document.knowledge_base == name)
 
 
-async def _joined(
-    connection: AsyncConnection, documents: sa.Select[Any]
-) -> AsyncIterator[StoredDocument]:
+def _state(connection: sa.Connection, name: str) -> KnowledgeState:
+    query = sa.select(knowledge_base).where(knowledge_base.c.name == name)
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        return KnowledgeState(name=name)
+    documents = _documents_of(name)
+    chunks = sa.select(sa.func.count()).where(
+        knowledge_chunk.c.document_pk.in_(documents.with_only_columns(_document.id))
+    )
+    count = sa.select(sa.func.count()).select_from(documents.subquery())
+    return KnowledgeState(
+        name=name,
+        generation=row["generation"],
+        embedding_key=row["embedding_key"],
+        documents=connection.execute(count).scalar_one(),
+        chunks=connection.execute(chunks).scalar_one(),
+        loaded_at=row["loaded_at"],
+        unreadable=tuple(row["unreadable"]),
+    )
+
+
+async def _joined(database: Database, documents: sa.Select[Any]) -> AsyncIterator[StoredDocument]:
     chosen = documents.subquery()
     query = (
         sa.select(chosen, *(c.label(f"chunk_{c.name}") for c in knowledge_chunk.c))
@@ -202,9 +202,8 @@ async def _joined(
     )
     document: DocumentRow | None = None
     chunks: list[ChunkRow] = []
-    rows = await connection.stream(query)
-    async for batch in rows.mappings().partitions(BATCH_SIZE):
-        for row in batch:
+    async for batch in database.stream(query, BATCH_SIZE):
+        for row in (one._mapping for one in batch):
             if document is None or row["document_id"] != document.document_id:
                 if document is not None:
                     yield StoredDocument(document, tuple(chunks))
@@ -223,17 +222,15 @@ def _chunk_row(row: sa.RowMapping) -> ChunkRow:
     return ChunkRow(**{name: row[f"chunk_{name}"] for name in ChunkRow.__dataclass_fields__})
 
 
-async def _create(connection: AsyncConnection, name: str) -> None:
+def _create(connection: sa.Connection, name: str) -> None:
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    await connection.execute(
-        dialect.insert(knowledge_base).values(name=name).on_conflict_do_nothing()
-    )
+    connection.execute(dialect.insert(knowledge_base).values(name=name).on_conflict_do_nothing())
 
 
-async def _remove(connection: AsyncConnection, load: Load) -> bool:
+def _remove(connection: sa.Connection, load: Load) -> bool:
     removed, ids = 0, sorted(load.removed)
     for at in range(0, len(ids), IN_SIZE):
-        result = await connection.execute(
+        result = connection.execute(
             sa.delete(knowledge_document).where(
                 _document.knowledge_base == load.knowledge_base,
                 _document.document_id.in_(ids[at : at + IN_SIZE]),
@@ -244,9 +241,7 @@ async def _remove(connection: AsyncConnection, load: Load) -> bool:
     return removed > 0
 
 
-async def _write(
-    connection: AsyncConnection, load: Load, documents: Sequence[StoredDocument]
-) -> None:
+def _write(connection: sa.Connection, load: Load, documents: Sequence[StoredDocument]) -> None:
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     insert = dialect.insert(knowledge_document)
     values = [
@@ -259,8 +254,8 @@ async def _write(
         index_elements=sorted(keys),
         set_={name: insert.excluded[name] for name in values[0] if name not in keys},
     ).returning(_document.id, _document.document_id)
-    pks = {row.document_id: row.id for row in await connection.execute(upsert, values)}
-    await connection.execute(
+    pks = {row.document_id: row.id for row in connection.execute(upsert, values)}
+    connection.execute(
         sa.delete(knowledge_chunk).where(knowledge_chunk.c.document_pk.in_(pks.values()))
     )
     rows = [
@@ -270,16 +265,16 @@ async def _write(
         for chunk in stored.chunks
     ]
     for at in range(0, len(rows), BATCH_SIZE):
-        await connection.execute(sa.insert(knowledge_chunk), rows[at : at + BATCH_SIZE])
+        connection.execute(sa.insert(knowledge_chunk), rows[at : at + BATCH_SIZE])
 
 
-async def _finish(connection: AsyncConnection, load: Load, changed: bool) -> int:
+def _finish(connection: sa.Connection, load: Load, changed: bool) -> int:
     here = knowledge_base.c.name == load.knowledge_base
     query = sa.select(knowledge_base.c.generation, knowledge_base.c.embedding_key).where(here)
-    before = (await connection.execute(query)).one()
+    before = connection.execute(query).one()
     changed = changed or before.generation == 0 or before.embedding_key != load.embedding_key
     generation: int = before.generation + changed
-    await connection.execute(
+    connection.execute(
         sa.update(knowledge_base)
         .where(here)
         .values(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kfbot.conversation import (
     Case,
@@ -61,19 +60,20 @@ class ConversationStore:
         Raises:
             ConversationChanged: There is none with this id.
         """
-        async with self._database.reading() as connection:
-            return await get_conversation(connection, conversation_id)
+        return await self._database.read(lambda c: get_conversation(c, conversation_id))
 
     async def find(self, address: ConversationId) -> Conversation | None:
         """The conversation at an address, old addresses included."""
-        async with self._database.reading() as connection:
-            found = await find_conversation_id(connection, address)
-            return None if found is None else await get_conversation(connection, found)
+
+        def query(connection: sa.Connection) -> Conversation | None:
+            found = find_conversation_id(connection, address)
+            return None if found is None else get_conversation(connection, found)
+
+        return await self._database.read(query)
 
     async def open_case(self, conversation_id: int) -> Case | None:
         """The open case of a conversation."""
-        async with self._database.reading() as connection:
-            return await find_open_case(connection, conversation_id)
+        return await self._database.read(lambda c: find_open_case(c, conversation_id))
 
     async def find_button(self, conversation_id: int, token: str) -> StoredButton | None:
         """The button behind a token, if it was shown in this conversation."""
@@ -81,8 +81,7 @@ class ConversationStore:
         query = sa.select(button.action, button.value, button.label, button.expires_at).where(
             button.token == token, button.conversation_id == conversation_id
         )
-        async with self._database.reading() as connection:
-            row = (await connection.execute(query)).one_or_none()
+        row = await self._database.read(lambda c: c.execute(query).one_or_none())
         return None if row is None else StoredButton(*row)
 
     async def list(
@@ -102,18 +101,18 @@ class ConversationStore:
             .order_by(conversation.updated_at)
             .limit(limit)
         )
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
+
+        def summaries(connection: sa.Connection) -> tuple[ConversationSummary, ...]:
             return tuple(
-                [
-                    await _summary(connection, row.id, row.updated_at, row.display_name or "")
-                    for row in rows
-                ]
+                _summary(connection, row.id, row.updated_at, row.display_name or "")
+                for row in connection.execute(query).all()
             )
 
+        return await self._database.read(summaries)
 
-async def change_owner(
-    connection: AsyncConnection,
+
+def change_owner(
+    connection: sa.Connection,
     conversation_id: int,
     change: OwnerChange,
     *,
@@ -121,21 +120,21 @@ async def change_owner(
     now: datetime,
 ) -> Conversation:
     """Change the owner inside a transaction, the open case with it."""
-    before = await get_conversation(connection, conversation_id)
+    before = get_conversation(connection, conversation_id)
     if change == "claim":
         after = claim(before, agent)
         if before.state is not State.WAITING and after is not before:
-            await open_case(connection, after, "taken_by_agent", "", "", now)
+            open_case(connection, after, "taken_by_agent", "", "", now)
         if after is not before:
-            await _update_case(connection, conversation_id, claimed_by=agent, claimed_at=now)
+            _update_case(connection, conversation_id, claimed_by=agent, claimed_at=now)
     else:
         after = hand_back(before) if change == "hand_back" else resolve(before)
-        await _update_case(connection, conversation_id, closed_at=now)
-    await save_conversation(connection, after, now)
+        _update_case(connection, conversation_id, closed_at=now)
+    save_conversation(connection, after, now)
     return after
 
 
-async def find_conversation_id(connection: AsyncConnection, address: ConversationId) -> int | None:
+def find_conversation_id(connection: sa.Connection, address: ConversationId) -> int | None:
     """The id behind an address."""
     alias = tables.conversation_alias.c
     query = sa.select(alias.conversation_id).where(
@@ -144,38 +143,38 @@ async def find_conversation_id(connection: AsyncConnection, address: Conversatio
         alias.thread == (address.thread or ""),
         alias.member == (address.member or ""),
     )
-    found: int | None = (await connection.execute(query)).scalar_one_or_none()
+    found: int | None = connection.execute(query).scalar_one_or_none()
     return found
 
 
-async def ensure_conversation(
-    connection: AsyncConnection,
+def add_conversation(
+    connection: sa.Connection,
     address: ConversationId,
     now: datetime,
     customer_id: int | None = None,
 ) -> int:
-    """The id behind an address, made if it is new."""
-    found = await find_conversation_id(connection, address)
-    if found is not None:
-        return found
-    created = await connection.execute(
+    """Make the conversation of an address that has none; returns its id."""
+    created = connection.execute(
         tables.conversation.insert().values(customer_id=customer_id, created_at=now, updated_at=now)
     )
     assert created.inserted_primary_key is not None
     conversation_id: int = created.inserted_primary_key[0]
-    await add_address(connection, conversation_id, address)
+    add_address(connection, conversation_id, address)
     return conversation_id
 
 
-async def add_address(
-    connection: AsyncConnection, conversation_id: int, address: ConversationId
-) -> None:
+def address_of(row: sa.Row[Any]) -> ConversationId:
+    """The address in a row with an alias's columns."""
+    return ConversationId(row.channel, row.chat, row.thread or None, row.member or None)
+
+
+def add_address(connection: sa.Connection, conversation_id: int, address: ConversationId) -> None:
     """Give a conversation a (further) address, which is the current one from now on."""
     alias = tables.conversation_alias
-    await connection.execute(
+    connection.execute(
         alias.update().where(alias.c.conversation_id == conversation_id).values(current=False)
     )
-    await connection.execute(
+    connection.execute(
         alias.insert().values(
             channel=address.channel,
             chat=address.chat,
@@ -187,14 +186,15 @@ async def add_address(
     )
 
 
-async def get_conversation(connection: AsyncConnection, conversation_id: int) -> Conversation:
-    """Load one conversation with its current address.
+def select_conversation(conversation_id: int) -> sa.Select[Any]:
+    """A conversation's row with its current address, for `conversation_of`."""
+    return select_conversations().where(tables.conversation.c.id == conversation_id)
 
-    Raises:
-        ConversationChanged: There is none with this id.
-    """
+
+def select_conversations() -> sa.Select[Any]:
+    """All conversations with their current addresses, for `conversation_of`."""
     conversation, alias = tables.conversation.c, tables.conversation_alias.c
-    query = (
+    return (
         sa.select(
             conversation.id,
             conversation.state,
@@ -210,26 +210,37 @@ async def get_conversation(connection: AsyncConnection, conversation_id: int) ->
             tables.conversation_alias,
             alias.conversation_id == conversation.id,
         )
-        .where(conversation.id == conversation_id, alias.current.is_(True))
+        .where(alias.current.is_(True))
     )
-    row = (await connection.execute(query)).one_or_none()
-    if row is None:
-        raise ConversationChanged(f"there is no conversation {conversation_id}")
+
+
+def conversation_of(row: sa.Row[Any]) -> Conversation:
+    """The conversation of such a row."""
     return Conversation(
         id=row.id,
-        address=ConversationId(row.channel, row.chat, row.thread or None, row.member or None),
+        address=address_of(row),
         state=State(row.state),
         ownership_epoch=row.ownership_epoch,
         agent=row.agent,
     )
 
 
-async def save_conversation(
-    connection: AsyncConnection, conversation: Conversation, now: datetime
-) -> None:
+def get_conversation(connection: sa.Connection, conversation_id: int) -> Conversation:
+    """Load one conversation with its current address.
+
+    Raises:
+        ConversationChanged: There is none with this id.
+    """
+    row = connection.execute(select_conversation(conversation_id)).one_or_none()
+    if row is None:
+        raise ConversationChanged(f"there is no conversation {conversation_id}")
+    return conversation_of(row)
+
+
+def save_conversation(connection: sa.Connection, conversation: Conversation, now: datetime) -> None:
     """Write state and owner."""
     table = tables.conversation
-    await connection.execute(
+    connection.execute(
         table.update()
         .where(table.c.id == conversation.id)
         .values(
@@ -241,8 +252,8 @@ async def save_conversation(
     )
 
 
-async def open_case(
-    connection: AsyncConnection,
+def open_case(
+    connection: sa.Connection,
     conversation: Conversation,
     reason: HandoffReason,
     question: str,
@@ -250,7 +261,7 @@ async def open_case(
     now: datetime,
 ) -> Case:
     """Open a case for a conversation that has none open."""
-    created = await connection.execute(
+    created = connection.execute(
         tables.case.insert().values(
             conversation_id=conversation.id,
             reason=reason,
@@ -270,13 +281,13 @@ async def open_case(
     )
 
 
-async def find_open_case(connection: AsyncConnection, conversation_id: int) -> Case | None:
+def find_open_case(connection: sa.Connection, conversation_id: int) -> Case | None:
     """The open case of a conversation."""
     case = tables.case.c
     query = sa.select(tables.case).where(
         case.conversation_id == conversation_id, case.closed_at.is_(None)
     )
-    row = (await connection.execute(query)).one_or_none()
+    row = connection.execute(query).one_or_none()
     if row is None:
         return None
     return Case(
@@ -290,29 +301,29 @@ async def find_open_case(connection: AsyncConnection, conversation_id: int) -> C
     )
 
 
-async def _update_case(connection: AsyncConnection, conversation_id: int, **values: object) -> None:
+def _update_case(connection: sa.Connection, conversation_id: int, **values: object) -> None:
     case = tables.case
-    await connection.execute(
+    connection.execute(
         case.update()
         .where(case.c.conversation_id == conversation_id, case.c.closed_at.is_(None))
         .values(**values)
     )
 
 
-async def _summary(
-    connection: AsyncConnection, conversation_id: int, updated_at: datetime, name: str
+def _summary(
+    connection: sa.Connection, conversation_id: int, updated_at: datetime, name: str
 ) -> ConversationSummary:
     message = tables.message.c
-    last = await connection.execute(
+    last = connection.execute(
         sa.select(message.text)
         .where(message.conversation_id == conversation_id, message.role == "customer")
         .order_by(message.id.desc())
         .limit(1)
     )
     return ConversationSummary(
-        conversation=await get_conversation(connection, conversation_id),
+        conversation=get_conversation(connection, conversation_id),
         customer_name=name,
         updated_at=updated_at,
-        case=await find_open_case(connection, conversation_id),
+        case=find_open_case(connection, conversation_id),
         last_text=last.scalar_one_or_none() or "",
     )

@@ -1,18 +1,20 @@
 """One database, SQLite or PostgreSQL: readers apart, one writer that commits in groups.
 
-SQLite: WAL, BEGIN IMMEDIATE for everything that writes. Operations that wait at the same
-time share one transaction, each behind a savepoint of its own, so that a bad one does not
-fail its neighbours.
+What waits to be written at the same time shares one transaction, and things of one kind share
+its statements. Where one of them fails all are undone and done again one by one, each behind a
+savepoint, so that a bad one does not fail its neighbours.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,33 +23,45 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from kfbot.errors import SettingsError, StoreUnavailable
+from kfbot.store import tables
+from kfbot.store.connections import Connections, PostgresConnections, SqliteConnections
+from kfbot.store.notices import CHANNEL, take_notices
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
-Operation = Callable[[AsyncConnection], Awaitable[Result]]
+Item = TypeVar("Item")
+#: Works on a connection inside a transaction; it may be run again from the start.
+Operation = Callable[[sa.Connection], Result]
+#: The same for several items at once: one result each, or the error to raise for it.
+Batch = Callable[[sa.Connection, Sequence[Item]], Sequence[Result | Exception]]
 
-#: Operations that share one transaction, at most.
+#: Items that share one transaction, at most.
 GROUP_SIZE = 64
-#: How long SQLite waits for another process's lock.
-BUSY_TIMEOUT_SECONDS = 5.0
+#: PostgreSQL undoes a transaction that would wait in a circle; so often it is run again.
+RETRIES = 5
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+#: Advisory lock: one process at a time changes the schema.
+_SCHEMA_LOCK = 0x6B66626F74
+#: Deadlock and serialisation failure: nothing was stored, and again it may succeed.
+_UNDONE = {"40P01", "40001"}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
-    operation: Operation[Any]
+    batch: Batch[Any, Any]
+    item: Any
+    lanes: Collection[int]
     done: asyncio.Future[Any]
 
 
 class Database:
     """Connections to one database. Open with `async with`; `write` needs it open."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, group_size: int = GROUP_SIZE) -> None:
         """Prepare, without connecting.
 
         Raises:
@@ -55,21 +69,21 @@ class Database:
                 nothing (SQLite without a file).
         """
         try:
-            self._url = make_url(url)
-            if self.is_sqlite and self._url.database in (None, "", ":memory:"):
-                # Readers and writer would each have a database of their own.
-                raise SettingsError("[database] url: SQLite needs a file, memory keeps nothing")
-            self._reader = self._engine(writes=False)
-            self._writer = self._engine(writes=True)
+            self.url = make_url(url)
+            self.connections: Connections = _connections(self.url)
         except (SQLAlchemyError, ImportError, ValueError) as error:
             raise SettingsError(f"[database] url: {error}") from None
+        #: Tells this process's notices from those of others.
+        self.origin = secrets.token_hex(8)
+        self._group_size = group_size
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._committing: asyncio.Task[None] | None = None
+        self._listeners: list[Callable[[str], None]] = []
 
     @property
     def is_sqlite(self) -> bool:
         """True for SQLite: one process only."""
-        return self._url.get_backend_name() == "sqlite"
+        return isinstance(self.connections, SqliteConnections)
 
     async def __aenter__(self) -> Self:
         self._committing = asyncio.create_task(self._commit_groups(), name="store-writer")
@@ -87,32 +101,64 @@ class Database:
             self._committing.cancel()
             await asyncio.gather(self._committing, return_exceptions=True)
             self._committing = None
-        await self._reader.dispose()
-        await self._writer.dispose()
+        await self.connections.close()
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection with a snapshot to read from.
+    def subscribe(self, listener: Callable[[str], None]) -> None:
+        """Have every notice told: of this process after its commit, of others as they come."""
+        self._listeners.append(listener)
+
+    def tell(self, notices: Collection[str]) -> None:
+        """Pass notices on to whoever listens in this process."""
+        for notice in notices:
+            for listener in self._listeners:
+                listener(notice)
+
+    async def read(self, query: Operation[Result]) -> Result:
+        """Run a query that writes nothing and return its result.
 
         Raises:
             StoreUnavailable: The database is gone, locked or full.
         """
         with _mapped():
-            async with self._reader.connect() as connection:
-                yield connection
+            return await self.connections.read(query)
 
-    async def write(self, operation: Operation[Result]) -> Result:
+    async def stream(
+        self, query: sa.Select[Any], size: int
+    ) -> AsyncIterator[Sequence[sa.Row[Any]]]:
+        """The rows of one snapshot, `size` at a time.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        with _mapped():
+            async for rows in self.connections.stream(query, size):
+                yield rows
+
+    async def write(self, operation: Operation[Result], *, lanes: Collection[int] = ()) -> Result:
         """Run `operation` in a transaction and return its result once it is committed.
 
-        The operation shares its transaction with others that wait at the same time; what it
-        raises undoes its own changes alone and is raised here.
+        What the operation raises undoes its own changes alone and is raised here. It must not
+        keep anything but its result: it is run again where a transaction was undone.
+
+        Args:
+            lanes: Conversations whose rows it changes: they are locked in a fixed order.
+
+        Raises:
+            StoreUnavailable: Nothing was stored.
+        """
+        return await self.write_together(_one_by_one, operation, lanes=lanes)
+
+    async def write_together(
+        self, batch: Batch[Item, Result], item: Item, *, lanes: Collection[int] = ()
+    ) -> Result:
+        """Like `write`, for an item that shares its statements with others of its kind.
 
         Raises:
             StoreUnavailable: Nothing was stored.
         """
         if self._committing is None or self._committing.done():
             raise StoreUnavailable("the database is closed")
-        waiting = _Waiting(operation, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(batch, item, lanes, asyncio.get_running_loop().create_future())
         self._queue.put_nowait(waiting)
         # Whoever gives up waiting must not undo what is being committed for others.
         result: Result = await asyncio.shield(waiting.done)
@@ -124,15 +170,31 @@ class Database:
         Raises:
             StoreUnavailable: The database cannot be opened or is of a newer kfbot.
         """
-        with _mapped():
-            async with self._writer.connect() as connection:
-                await connection.run_sync(_upgrade)
-                await connection.commit()
+        await self.migrate(_upgrade)
+
+    async def migrate(self, change: Operation[None]) -> None:
+        """Run a change of the schema, one process at a time and however long it takes.
+
+        Raises:
+            StoreUnavailable: The database cannot be opened or is of a newer kfbot.
+        """
+
+        def alone(connection: sa.Connection) -> None:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+            change(connection)
+
+        patient = _connections(self.url, patient=True)
+        try:
+            with _mapped():
+                await patient.write(alone)
+        finally:
+            await patient.close()
 
     async def _commit_groups(self) -> None:
         while True:
             group = [await self._queue.get()]
-            while len(group) < GROUP_SIZE and not self._queue.empty():
+            while len(group) < self._group_size and not self._queue.empty():
                 group.append(self._queue.get_nowait())
             try:
                 await self._commit(group)
@@ -140,82 +202,127 @@ class Database:
                 for waiting in group:
                     if not waiting.done.done():
                         waiting.done.set_exception(StoreUnavailable("the write was broken off"))
+                        waiting.done.exception()
                     self._queue.task_done()
 
-    async def _commit(self, group: list[_Waiting]) -> None:
-        results: list[tuple[_Waiting, Any, BaseException | None]] = []
+    async def _commit(self, group: Sequence[_Waiting]) -> None:
         try:
             with _mapped():
-                async with self._writer.begin() as connection:
-                    for waiting in group:
-                        results.append((waiting, *await _run(connection, waiting.operation)))
+                results, notices = await self._written(group)
         except Exception as error:
             logger.error("nothing stored: %s", error, extra={"event": "store_unavailable"})
             # The writer outlives whatever an operation did to its connection.
-            failure = error if isinstance(error, StoreUnavailable) else _broken(error)
-            results = [(waiting, None, failure) for waiting in group]
-        for waiting, result, raised in results:
+            unavailable = isinstance(error, StoreUnavailable)
+            failure = error if unavailable else StoreUnavailable(f"database: {error}")
+            results, notices = [failure] * len(group), ()
+        # Heard before whoever waits goes on: what they wait for next must find it told.
+        self.tell(notices)
+        for waiting, result in zip(group, results, strict=True):
             if waiting.done.done():
                 continue
-            if raised is None:
-                waiting.done.set_result(result)
-            else:
-                waiting.done.set_exception(raised)
+            if isinstance(result, Exception):
+                waiting.done.set_exception(result)
                 # Nobody may be waiting any more; the failure is then not worth a warning.
                 waiting.done.exception()
+            else:
+                waiting.done.set_result(result)
 
-    def _engine(self, *, writes: bool) -> AsyncEngine:
-        # Errors that quote a statement's parameters would carry customers' words into the log.
-        pool: dict[str, Any] = {"pool_size": 1 if writes else 8, "hide_parameters": True}
-        if not self.is_sqlite:
-            return create_async_engine(self._url, **pool)
-        engine = create_async_engine(
-            self._url,
-            # A connection more is a thread more, opened and closed for one query.
-            max_overflow=0,
-            connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
-            **pool,
-        )
-        _prepare_sqlite(engine, "BEGIN IMMEDIATE" if writes else "BEGIN")
-        return engine
+    async def _written(self, group: Sequence[_Waiting]) -> tuple[Sequence[Any], Collection[str]]:
+        """Commit a group: all together, else one by one."""
+        run = partial(_together, group=group, origin=self.origin)
+        for attempt in range(RETRIES):
+            try:
+                return await self.connections.write(run)
+            except _Apart:
+                run = partial(_apart, group=group, origin=self.origin)
+            except DBAPIError as error:
+                if _sqlstate(error) not in _UNDONE:
+                    raise
+                logger.info("transaction undone, again", extra={"event": "transaction_undone"})
+                # Jitter spreads those who met; nothing here is secret.
+                await asyncio.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311
+        return await self.connections.write(run)
 
 
-async def _run(
-    connection: AsyncConnection, operation: Operation[Result]
-) -> tuple[Result | None, Exception | None]:
-    savepoint = await connection.begin_nested()
+class _Apart(Exception):
+    """One of a group failed: undo it and run them one by one."""
+
+
+def _together(
+    connection: sa.Connection, *, group: Sequence[_Waiting], origin: str
+) -> tuple[Sequence[Any], Collection[str]]:
+    """Run a group, each kind at once."""
+    take_notices(connection)
+    _lock_lanes(connection, group)
+    kinds: dict[Batch[Any, Any], list[_Waiting]] = {}
+    for waiting in group:
+        kinds.setdefault(waiting.batch, []).append(waiting)
+    results: dict[_Waiting, Any] = {}
     try:
-        result = await operation(connection)
-        await savepoint.commit()
+        for batch, members in kinds.items():
+            made = batch(connection, [waiting.item for waiting in members])
+            results |= zip(members, made, strict=True)
     except Exception as error:
         if isinstance(error, DBAPIError) and _is_unavailable(error):
-            # SQLite may have undone everything already: the savepoint is gone.
             raise
-        await savepoint.rollback()
-        return None, error
-    return result, None
+        raise _Apart from error
+    return [results[waiting] for waiting in group], _told(connection, origin)
 
 
-def _prepare_sqlite(engine: AsyncEngine, begin: str) -> None:
-    @sa.event.listens_for(engine.sync_engine, "do_connect")
-    def connecting(dialect: Any, record: Any, arguments: Any, options: Any) -> None:
-        # Where a file cannot be opened aiosqlite leaves a thread behind, which prints a traceback
-        # if the event loop ends before it does. Tried here first, it is a plain exception.
-        sqlite3.connect(*arguments, **options).close()
+def _apart(
+    connection: sa.Connection, *, group: Sequence[_Waiting], origin: str
+) -> tuple[Sequence[Any], Collection[str]]:
+    """Run a group one by one, each behind a savepoint of its own."""
+    take_notices(connection)
+    _lock_lanes(connection, group)
+    results: list[Any] = []
+    for waiting in group:
+        savepoint = connection.begin_nested()
+        try:
+            [result] = waiting.batch(connection, [waiting.item])
+            savepoint.commit()
+        except Exception as error:
+            if isinstance(error, DBAPIError) and _is_unavailable(error):
+                # SQLite may have undone everything already: the savepoint is gone.
+                raise
+            savepoint.rollback()
+            result = error
+        results.append(result)
+    return results, _told(connection, origin)
 
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def connected(connection: Any, record: Any) -> None:
-        # Otherwise sqlite3 opens its own deferred transactions, whose upgrade to a writer
-        # fails at once when another connection has written in between.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
 
-    @sa.event.listens_for(engine.sync_engine, "begin")
-    def begun(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
+def _one_by_one(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> Sequence[Any]:
+    return [operation(connection) for operation in operations]
+
+
+def _lock_lanes(connection: sa.Connection, group: Sequence[_Waiting]) -> None:
+    """Lock what the group changes in one fixed order, so that two groups never wait in a circle."""
+    lanes = {lane for waiting in group for lane in waiting.lanes}
+    if lanes and connection.dialect.name == "postgresql":
+        lane = tables.lane.c.conversation_id
+        connection.execute(sa.select(lane).where(lane.in_(lanes)).order_by(lane).with_for_update())
+
+
+def _told(connection: sa.Connection, origin: str) -> Collection[str]:
+    """The notices of this transaction, told to other replicas with its commit."""
+    notices = take_notices(connection)
+    if notices and connection.dialect.name == "postgresql":
+        connection.execute(
+            sa.text("SELECT pg_notify(:channel, told) FROM unnest(CAST(:told AS text[])) AS told"),
+            {"channel": CHANNEL, "told": [f"{origin}|{notice}" for notice in notices]},
+        )
+    return notices
+
+
+def _connections(url: URL, *, patient: bool = False) -> Connections:
+    if url.get_backend_name() == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            # Readers and writer would each have a database of their own.
+            raise SettingsError("[database] url: SQLite needs a file, memory keeps nothing")
+        return SqliteConnections(url)
+    if url.drivername not in ("postgresql", "postgresql+asyncpg"):
+        raise ValueError(f"{url.drivername} is neither sqlite nor postgresql")
+    return PostgresConnections(url.set(drivername="postgresql+asyncpg"), patient=patient)
 
 
 def _upgrade(connection: sa.Connection) -> None:
@@ -238,15 +345,20 @@ class _mapped:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(exc, DBAPIError):
-            raise StoreUnavailable(f"database: {exc.orig}") from exc
+            raise StoreUnavailable(f"database: {_plain(exc)}") from exc
         if isinstance(exc, CommandError):
             raise StoreUnavailable(f"database schema: {exc}; is it of a newer kfbot?") from exc
         if isinstance(exc, (sqlite3.Error, OSError, sa.exc.TimeoutError)):
-            raise StoreUnavailable(f"database: {exc}") from exc
+            raise StoreUnavailable(f"database: {exc or type(exc).__name__}") from exc
 
 
-def _broken(error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(f"database: {error}")
+def _plain(error: DBAPIError) -> str:
+    """One line, without the driver's class names."""
+    return str(error.orig).replace("\n", " ")
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
 
 
 def _is_unavailable(error: DBAPIError) -> bool:

@@ -1,20 +1,28 @@
-"""A lane: the right to work on one conversation, fenced by an epoch."""
+"""A lane: the right to work on one conversation, for a while, fenced by an epoch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kfbot.errors import ConversationChanged
 from kfbot.store import tables
 
+#: So much of a lease may have passed when something is sent; the rest is for the way.
+_FRESH = 0.8
 
-@dataclass(frozen=True, slots=True)
+
+def elapsed_seconds() -> float:
+    """Seconds on a clock that no one sets and that goes on while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+@dataclass(slots=True, eq=False)
 class Lane:
     """A claimed lane; valid until its lease ends or another claims it."""
 
@@ -23,30 +31,13 @@ class Lane:
     epoch: int
     #: What made it ready when it was claimed; another value since then is news.
     ready_at: datetime
+    #: When its claim or last renewal was asked for, in `elapsed_seconds`.
+    renewed_at: float = field(default_factory=elapsed_seconds)
+    lease_seconds: float = 30.0
 
-
-async def check_lane(connection: AsyncConnection, lane: Lane) -> None:
-    """Fence: make sure inside a transaction that the lane is still ours.
-
-    Raises:
-        ConversationChanged: Another worker has the lane.
-    """
-    kept = await connection.execute(held(lane).values(epoch=lane.epoch))
-    if kept.rowcount != 1:
-        raise ConversationChanged(f"another worker took conversation {lane.conversation_id}")
-
-
-async def set_ready(connection: AsyncConnection, conversation_id: int, now: datetime) -> None:
-    """Make a conversation's lane ready, creating it if it is new."""
-    dialect = connection.dialect.name
-    insert = (sqlite_insert if dialect == "sqlite" else postgresql_insert)(tables.lane).values(
-        conversation_id=conversation_id, ready_at=now
-    )
-    await connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=[tables.lane.c.conversation_id], set_={"ready_at": now}
-        )
-    )
+    def is_fresh(self) -> bool:
+        """False once the lease is so old that another may be about to take the lane."""
+        return elapsed_seconds() - self.renewed_at < _FRESH * self.lease_seconds
 
 
 def held(lane: Lane) -> sa.Update:
@@ -57,3 +48,77 @@ def held(lane: Lane) -> sa.Update:
         table.c.owner == lane.owner,
         table.c.epoch == lane.epoch,
     )
+
+
+def set_ready(connection: sa.Connection, conversation_ids: Iterable[int], now: datetime) -> None:
+    """Make lanes ready, creating those that are new; locks them in a fixed order."""
+    insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+    statement = insert(tables.lane)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[tables.lane.c.conversation_id],
+            set_={"ready_at": statement.excluded.ready_at},
+        ),
+        [
+            {"conversation_id": number, "ready_at": now, "epoch": 0}
+            for number in sorted(set(conversation_ids))
+        ],
+    )
+
+
+def release_idle(connection: sa.Connection, lanes: Collection[Lane]) -> set[int]:
+    """Give back those of our lanes that have no work left; returns their conversations.
+
+    The lanes must be locked: otherwise what comes in at this moment would be left lying.
+    """
+    lane, inbox, outbox = tables.lane, tables.inbox.c, tables.outbox.c
+    ours = [(one.conversation_id, one.owner, one.epoch) for one in lanes]
+    freed = connection.execute(
+        lane.update()
+        .where(
+            sa.tuple_(lane.c.conversation_id, lane.c.owner, lane.c.epoch).in_(ours),
+            ~sa.exists().where(inbox.conversation_id == lane.c.conversation_id, tables.is_waiting),
+            ~sa.exists().where(outbox.conversation_id == lane.c.conversation_id, tables.is_unsent),
+        )
+        .values(owner=None, lease_until=None, ready_at=None)
+        .returning(lane.c.conversation_id)
+    )
+    return set(freed.scalars())
+
+
+def free_lanes(connection: sa.Connection, lost: sa.ColumnElement[bool]) -> int:
+    """Free lanes whose owners are gone, and note that they went while working on its first event.
+
+    Returns:
+        How many there were.
+    """
+    lane, inbox = tables.lane, tables.inbox
+    freed = connection.execute(
+        lane.update()
+        .where(lane.c.owner.is_not(None), lost)
+        .values(owner=None, lease_until=None)
+        .returning(lane.c.conversation_id)
+    )
+    conversations = list(freed.scalars())
+    if conversations:
+        first = (
+            sa.select(sa.func.min(inbox.c.id))
+            .where(tables.is_waiting, inbox.c.conversation_id.in_(conversations))
+            .group_by(inbox.c.conversation_id)
+        )
+        connection.execute(
+            inbox.update().where(inbox.c.id.in_(first)).values(crashes=inbox.c.crashes + 1)
+        )
+    return len(conversations)
+
+
+def hasten(connection: sa.Connection, now: datetime, *, messages: bool) -> None:
+    """Make every lane that waits for its time ready, and its messages if they are to go too."""
+    lane, outbox = tables.lane, tables.outbox
+    connection.execute(lane.update().where(lane.c.ready_at > now).values(ready_at=now))
+    if messages:
+        connection.execute(
+            outbox.update()
+            .where(tables.is_unsent, outbox.c.retry_at > now)
+            .values(retry_at=None, slot_at=None)
+        )

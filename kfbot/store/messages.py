@@ -9,23 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kfbot.messages import (
-    ConversationId,
-    DeliveryReceipt,
-    InboundEvent,
-    OutboundMessage,
-)
+from kfbot.conversation import Conversation
+from kfbot.errors import ConversationChanged, RowUnreadable
+from kfbot.messages import ConversationId, DeliveryReceipt, InboundEvent, OutboundMessage
 from kfbot.store import tables
-from kfbot.store.acceptance import Accepted, accept
+from kfbot.store.acceptance import Accepted, accept_all
+from kfbot.store.conversations import conversation_of, select_conversation
 from kfbot.store.engine import Database
-from kfbot.store.events import decode_event, decode_message
-from kfbot.store.lanes import Lane, check_lane, held
+from kfbot.store.events import decode_event, decode_message, storable_event
+from kfbot.store.lanes import (
+    Lane,
+    elapsed_seconds,
+    free_lanes,
+    hasten,
+    held,
+    release_idle,
+)
+from kfbot.store.notices import LANE, notify
+from kfbot.store.presence import gone
+
+#: Rows of one lane that are read at a time.
+PAGE = 50
+#: Addresses whose lane is remembered, to lock it before others in a group.
+REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,8 @@ class StoredEvent:
     event: InboundEvent
     attempts: int
     received_at: datetime
+    #: How often a process died while this was the first of its lane.
+    crashes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +57,32 @@ class StoredMessage:
     """An outbox row that is still to be sent."""
 
     outbox_id: int
+    #: In the transcript.
+    message_id: int
     message: OutboundMessage
     #: None: sent whoever owns the conversation (an agent's words).
     ownership_epoch: int | None
     attempts: int
     retry_at: datetime | None
+    #: When the channel's rate lets it go; None: not asked yet.
+    slot_at: datetime | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a lane has to do."""
+
+    conversation: Conversation
+    waiting: tuple[StoredEvent, ...]
+    unsent: tuple[StoredMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    lane: Lane
+    stored: StoredMessage
+    receipt: DeliveryReceipt
 
 
 class MessageStore:
@@ -57,6 +91,7 @@ class MessageStore:
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
+        self._lane_of: dict[ConversationId, int] = {}
 
     async def accept(self, event: InboundEvent) -> Accepted:
         """Commit an event, its message in the transcript, and its lane as ready; once.
@@ -64,48 +99,85 @@ class MessageStore:
         Raises:
             StoreUnavailable: Nothing was stored; do not acknowledge.
         """
-
-        async def operation(connection: AsyncConnection) -> Accepted:
-            return await accept(connection, event, self._clock())
-
+        event = storable_event(event)
+        known = self._lane_of.get(event.conversation)
+        lanes = () if known is None else (known,)
         try:
-            return await self._database.write(operation)
+            accepted = await self._database.write_together(self._accept, event, lanes=lanes)
         except IntegrityError:
             # Another process stored the same event, customer or conversation at this moment.
-            return await self._database.write(operation)
+            accepted = await self._database.write_together(self._accept, event, lanes=lanes)
+        if len(self._lane_of) >= REMEMBERED:
+            self._lane_of.clear()
+        self._lane_of[event.conversation] = accepted.conversation_id
+        return accepted
 
-    async def forget_leases(self) -> None:
-        """Free every lane: right only where no other process can be running."""
+    def _accept(
+        self, connection: sa.Connection, events: Sequence[InboundEvent]
+    ) -> Sequence[Accepted]:
+        return accept_all(connection, events, self._clock())
 
-        async def operation(connection: AsyncConnection) -> None:
-            await connection.execute(tables.lane.update().values(owner=None, lease_until=None))
+    async def free_all(self) -> int:
+        """Free every lane: right only where no other process can be running.
 
-        await self._database.write(operation)
+        If the clock was set back meanwhile, what waits is tried now.
+
+        Returns:
+            How many a process that was killed had left behind.
+        """
+
+        def operation(connection: sa.Connection) -> int:
+            inbox, now = tables.inbox.c, self._clock()
+            newest = sa.select(inbox.received_at).order_by(inbox.id.desc()).limit(1)
+            last = connection.execute(newest).scalar_one_or_none()
+            hasten(connection, now, messages=last is not None and last > now)
+            return free_lanes(connection, sa.true())
+
+        return await self._database.write(operation)
+
+    async def hasten(self) -> None:
+        """Try everything now that waits: the clock was set back, and nobody knows how long."""
+        await self._database.write(lambda c: hasten(c, self._clock(), messages=True))
+
+    async def free_lost(self, owner: str) -> int:
+        """Free the lanes of other owners that are gone: their lease ended, or they died.
+
+        Returns:
+            How many there were.
+        """
+
+        def operation(connection: sa.Connection) -> int:
+            lane = tables.lane.c
+            lost = sa.or_(lane.lease_until < self._clock(), lane.owner.in_(gone(connection)))
+            return free_lanes(connection, sa.and_(lane.owner != owner, lost))
+
+        return await self._database.write(operation)
 
     async def claim(
         self, owner: str, *, limit: int, lease_seconds: float, running: Collection[int] = ()
     ) -> tuple[Lane, ...]:
-        """Take up to `limit` lanes that are ready and nobody works on, the oldest first.
+        """Take up to `limit` lanes that are ready and nobody has, the oldest first.
 
         Args:
-            running: Conversations that the owner is working on: after a jump of the clock (a
-                laptop that slept) their leases look as if they had ended.
+            running: Conversations that the owner is working on; what it has beside them was
+                left behind when the database was gone.
         """
 
-        async def operation(connection: AsyncConnection) -> tuple[Lane, ...]:
+        def operation(connection: sa.Connection) -> tuple[Lane, ...]:
             lane, now = tables.lane, self._clock()
             ready = (
                 sa.select(lane.c.conversation_id)
                 .where(
                     lane.c.ready_at <= now,
-                    sa.or_(lane.c.owner.is_(None), lane.c.lease_until < now),
+                    sa.or_(lane.c.owner.is_(None), lane.c.owner == owner),
                     lane.c.conversation_id.not_in(running),
                 )
                 .order_by(lane.c.ready_at)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
             )
-            rows = await connection.execute(
+            asked_at = elapsed_seconds()
+            rows = connection.execute(
                 lane.update()
                 .where(lane.c.conversation_id.in_(ready))
                 .values(
@@ -115,30 +187,46 @@ class MessageStore:
                 )
                 .returning(lane.c.conversation_id, lane.c.epoch, lane.c.ready_at)
             )
-            return tuple(Lane(row.conversation_id, owner, row.epoch, row.ready_at) for row in rows)
+            return tuple(
+                Lane(row.conversation_id, owner, row.epoch, row.ready_at, asked_at, lease_seconds)
+                for row in rows
+            )
 
         return await self._database.write(operation)
 
-    async def next_ready_at(self) -> datetime | None:
-        """When the next unclaimed lane gets ready; None if all are idle."""
+    async def next_ready_at(self, owner: str, *, running: Collection[int] = ()) -> datetime | None:
+        """When the next lane that `claim` could take gets ready; None if all are idle."""
         lane = tables.lane.c
         query = sa.select(sa.func.min(lane.ready_at)).where(
-            lane.ready_at.is_not(None), lane.owner.is_(None)
+            lane.ready_at.is_not(None),
+            sa.or_(lane.owner.is_(None), lane.owner == owner),
+            lane.conversation_id.not_in(running),
         )
-        async with self._database.reading() as connection:
-            found: datetime | None = (await connection.execute(query)).scalar_one_or_none()
-        return found
+        return await self._database.read(lambda c: c.execute(query).scalar_one_or_none())
 
-    async def renew(self, lanes: Sequence[Lane], *, lease_seconds: float) -> None:
-        """Prolong the leases of lanes that are worked on."""
+    async def renew(self, owner: str, lanes: Sequence[Lane], *, lease_seconds: float) -> None:
+        """Prolong the leases of lanes that are worked on; what was lost meanwhile stays lost."""
 
-        async def operation(connection: AsyncConnection) -> None:
+        def operation(connection: sa.Connection) -> list[sa.Row[Any]]:
+            lane = tables.lane
             until = self._clock() + timedelta(seconds=lease_seconds)
-            for lane in lanes:
-                await connection.execute(held(lane).values(lease_until=until))
+            renewed = connection.execute(
+                lane.update()
+                .where(lane.c.owner == owner, lane.c.conversation_id.in_(ids))
+                .values(lease_until=until)
+                .returning(lane.c.conversation_id, lane.c.epoch)
+            )
+            return list(renewed)
 
-        if lanes:
-            await self._database.write(operation)
+        if not lanes:
+            return
+        ids = [lane.conversation_id for lane in lanes]
+        asked_at = elapsed_seconds()
+        rows = await self._database.write(operation, lanes=ids)
+        kept = {(row.conversation_id, row.epoch) for row in rows}
+        for lane in lanes:
+            if (lane.conversation_id, lane.epoch) in kept:
+                lane.renewed_at = asked_at
 
     async def release(self, lane: Lane, *, ready_at: datetime | None = None) -> bool:
         """Give a lane back; with `ready_at` to be claimed again then, or sooner if there is news.
@@ -147,177 +235,229 @@ class MessageStore:
         stays claimed.
         """
 
-        async def operation(connection: AsyncConnection) -> bool:
-            if ready_at is None and await _has_work(connection, lane.conversation_id):
-                return False
+        def operation(connection: sa.Connection) -> bool:
             column = tables.lane.c.ready_at
-            news = sa.and_(sa.literal(ready_at is not None), column != lane.ready_at)
-            await connection.execute(
+            if ready_at is not None and ready_at <= self._clock():
+                notify(connection, LANE)
+            connection.execute(
                 held(lane).values(
                     owner=None,
                     lease_until=None,
-                    ready_at=sa.case((news, column), else_=ready_at),
+                    ready_at=sa.case((column != lane.ready_at, column), else_=ready_at),
                 )
             )
             return True
 
-        return await self._database.write(operation)
+        lanes = (lane.conversation_id,)
+        if ready_at is None:
+            return await self._database.write_together(_release, lane, lanes=lanes)
+        return await self._database.write(operation, lanes=lanes)
 
-    async def waiting(self, lane: Lane) -> tuple[StoredEvent, ...]:
-        """The lane's events that are still to be worked on, in order."""
-        inbox = tables.inbox.c
-        query = (
-            sa.select(inbox.id, inbox.payload, inbox.attempts, inbox.received_at)
-            .where(inbox.conversation_id == lane.conversation_id, inbox.state == "new")
-            .order_by(inbox.id)
-            .limit(50)
-        )
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
-        return tuple(
-            StoredEvent(row.id, decode_event(row.payload), row.attempts, row.received_at)
-            for row in rows
-        )
+    async def work(self, lane: Lane) -> Work:
+        """What the lane has to do, at most 50 events and 50 messages, in order.
+
+        Raises:
+            ConversationChanged: Another worker has the lane.
+            RowUnreadable: What comes first cannot be read: a newer version wrote it, or it is
+                damaged.
+        """
+        return await self._database.read(lambda connection: _work(connection, lane))
 
     async def is_done(self, inbox_id: int) -> bool:
         """True once an event was worked on, or given up."""
         inbox = tables.inbox.c
-        async with self._database.reading() as connection:
-            state = await connection.execute(sa.select(inbox.state).where(inbox.id == inbox_id))
-            return state.scalar_one_or_none() != "new"
+        query = sa.select(inbox.state).where(inbox.id == inbox_id)
+        return await self._database.read(lambda c: c.execute(query).scalar_one_or_none()) != "new"
 
-    async def failed(self, event: StoredEvent, error: str) -> int:
+    async def failed(self, inbox_id: int, error: str) -> int:
         """Count a failed attempt at an event; returns how many there were."""
 
-        async def operation(connection: AsyncConnection) -> int:
-            await connection.execute(
-                tables.inbox.update()
-                .where(tables.inbox.c.id == event.inbox_id)
-                .values(attempts=event.attempts + 1, error=error)
+        def operation(connection: sa.Connection) -> int:
+            inbox = tables.inbox
+            counted = connection.execute(
+                inbox.update()
+                .where(inbox.c.id == inbox_id)
+                .values(attempts=inbox.c.attempts + 1, error=error)
+                .returning(inbox.c.attempts)
             )
-            return event.attempts + 1
+            attempts: int = counted.scalar_one()
+            return attempts
 
         return await self._database.write(operation)
 
-    async def unsent(self, lane: Lane) -> tuple[StoredMessage, ...]:
-        """The lane's messages that are still to be sent, in order, to its current address."""
-        outbox, alias = tables.outbox.c, tables.conversation_alias.c
-        query = (
-            sa.select(
-                outbox.id, outbox.payload, outbox.ownership_epoch, outbox.attempts,
-                outbox.retry_at, outbox.created_at,
-                alias.channel, alias.chat, alias.thread, alias.member,
-            )
-            .join_from(
-                tables.outbox,
-                tables.conversation_alias,
-                alias.conversation_id == outbox.conversation_id,
-            )
-            .where(
-                outbox.conversation_id == lane.conversation_id,
-                outbox.state.in_(("new", "sending")),
-                alias.current.is_(True),
-            )
-            .order_by(outbox.id)
-            .limit(50)
-        )  # fmt: skip
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
-        return tuple(
-            StoredMessage(
-                row.id,
-                replace(
-                    decode_message(row.payload),
-                    conversation=ConversationId(
-                        row.channel, row.chat, row.thread or None, row.member or None
-                    ),
-                ),
-                row.ownership_epoch,
-                row.attempts,
-                row.retry_at,
-                row.created_at,
-            )
-            for row in rows
-        )
+    async def reserve(self, stored: StoredMessage, *, rate_per_second: float) -> datetime:
+        """When the channel's rate lets a message go; the time is kept free for it.
 
-    async def begin_send(
-        self, lane: Lane, stored: StoredMessage
-    ) -> Literal["now", "later", "never"]:
-        """Mark a message as on its way, unless it is to be sent later, or never any more.
-
-        Raises:
-            ConversationChanged: Another worker has the lane.
+        Over all replicas no more than `rate_per_second` times are given out a second, and
+        after a pause at most a second's worth at once (GCRA, ITU-T I.371).
         """
 
-        async def operation(connection: AsyncConnection) -> Literal["now", "later", "never"]:
-            await check_lane(connection, lane)
-            epoch = await connection.execute(
-                sa.select(tables.conversation.c.ownership_epoch).where(
-                    tables.conversation.c.id == lane.conversation_id
-                )
-            )
-            if stored.ownership_epoch not in (None, epoch.scalar_one()):
-                await _mark(connection, stored, "cancelled")
-                return "never"
-            if stored.retry_at is not None and stored.retry_at > self._clock():
-                return "later"
-            await _mark(connection, stored, "sending")
-            return "now"
+        def operation(connection: sa.Connection) -> datetime:
+            now = self._clock()
+            slot = _take_slot(connection, channel, now, rate_per_second)
+            _mark(connection, stored.outbox_id, stored_state="new", slot_at=slot)
+            return slot
 
+        channel = stored.message.conversation.channel
         return await self._database.write(operation)
 
-    async def sent(self, stored: StoredMessage, receipt: DeliveryReceipt) -> None:
-        """Record that the platform took a message, and what it calls it."""
+    async def sent(self, lane: Lane, stored: StoredMessage, receipt: DeliveryReceipt) -> bool:
+        """Record that the platform took a message, and give the lane back if nothing is left.
 
-        async def operation(connection: AsyncConnection) -> None:
-            await _mark(connection, stored, "sent")
-            if receipt.platform_ids:
-                outbox, message = tables.outbox.c, tables.message
-                of_row = sa.select(outbox.message_id).where(outbox.id == stored.outbox_id)
-                await connection.execute(
-                    message.update()
-                    .where(message.c.id.in_(of_row))
-                    .values(platform_id=receipt.platform_ids[0])
-                )
+        Returns:
+            True if the lane was given back.
+        """
+        delivery = _Delivery(lane, stored, receipt)
+        return await self._database.write_together(
+            _record_sent, delivery, lanes=(lane.conversation_id,)
+        )
 
-        await self._database.write(operation)
+    async def cancel(self, stored: StoredMessage) -> None:
+        """A message of the bot's is not to be sent any more: an agent took the conversation."""
+        await self._database.write(lambda c: _mark(c, stored.outbox_id, stored_state="cancelled"))
 
     async def not_sent(
         self, stored: StoredMessage, error: str, *, retry_at: datetime | None
     ) -> None:
         """Record a failed attempt to send; without `retry_at` there will be no other."""
 
-        async def operation(connection: AsyncConnection) -> None:
-            await _mark(
+        def operation(connection: sa.Connection) -> None:
+            _mark(
                 connection,
-                stored,
-                "dead" if retry_at is None else "new",
+                stored.outbox_id,
+                stored_state="dead" if retry_at is None else "new",
                 attempts=stored.attempts + 1,
                 retry_at=retry_at,
+                slot_at=None,
                 error=error,
             )
 
         await self._database.write(operation)
 
+    async def give_up_message(self, outbox_id: int, error: str) -> None:
+        """A message that cannot even be read is not sent, unless an operator says so."""
+        await self._database.write(lambda c: _mark(c, outbox_id, stored_state="dead", error=error))
 
-async def _has_work(connection: AsyncConnection, conversation_id: int) -> bool:
-    inbox, outbox = tables.inbox.c, tables.outbox.c
-    todo = sa.select(
-        sa.or_(
-            sa.exists().where(inbox.conversation_id == conversation_id, inbox.state == "new"),
-            sa.exists().where(
-                outbox.conversation_id == conversation_id,
-                outbox.state.in_(("new", "sending")),
-            ),
-        )
+
+def _work(connection: sa.Connection, lane: Lane) -> Work:
+    table = tables.lane.c
+    held_now = sa.and_(
+        table.conversation_id == lane.conversation_id,
+        table.owner == lane.owner,
+        table.epoch == lane.epoch,
     )
-    return bool((await connection.execute(todo)).scalar_one())
+    row = connection.execute(
+        select_conversation(lane.conversation_id).where(sa.exists().where(held_now))
+    ).one_or_none()
+    if row is None:
+        raise ConversationChanged(f"another worker took conversation {lane.conversation_id}")
+    conversation = conversation_of(row)
+    inbox, outbox = tables.inbox.c, tables.outbox.c
+    waiting = connection.execute(
+        sa.select(inbox.id, inbox.payload, inbox.attempts, inbox.received_at, inbox.crashes)
+        .where(inbox.conversation_id == lane.conversation_id, tables.is_waiting)
+        .order_by(inbox.id)
+        .limit(PAGE)
+    ).all()
+    unsent = connection.execute(
+        sa.select(
+            outbox.id, outbox.message_id, outbox.payload, outbox.ownership_epoch,
+            outbox.attempts, outbox.retry_at, outbox.slot_at, outbox.created_at,
+        )
+        .where(outbox.conversation_id == lane.conversation_id, tables.is_unsent)
+        .order_by(outbox.id)
+        .limit(PAGE)
+    ).all()  # fmt: skip
+    return Work(
+        conversation,
+        tuple(_readable(_stored_event, waiting, "inbox")),
+        tuple(_readable(_stored_message, unsent, "outbox", conversation.address)),
+    )
 
 
-async def _mark(
-    connection: AsyncConnection, stored: StoredMessage, state: str, **values: object
+def _readable(read: Callable[..., Any], rows: Sequence[Any], kind: str, *further: Any) -> list[Any]:
+    """The rows up to the first that cannot be read; that one is named when it comes first."""
+    made: list[Any] = []
+    for row in rows:
+        try:
+            made.append(read(row, *further))
+        except (ValidationError, KeyError, TypeError) as error:
+            if not made:
+                # The text of the error may hold the customer's words.
+                raise RowUnreadable(kind, row.id, type(error).__name__) from None
+            break
+    return made
+
+
+def _stored_event(row: sa.Row[Any]) -> StoredEvent:
+    event = decode_event(row.payload)
+    return StoredEvent(row.id, event, row.attempts, row.received_at, row.crashes)
+
+
+def _stored_message(row: sa.Row[Any], address: ConversationId) -> StoredMessage:
+    return StoredMessage(
+        outbox_id=row.id,
+        message_id=row.message_id,
+        message=replace(decode_message(row.payload), conversation=address),
+        ownership_epoch=row.ownership_epoch,
+        attempts=row.attempts,
+        retry_at=row.retry_at,
+        slot_at=row.slot_at,
+        created_at=row.created_at,
+    )
+
+
+def _release(connection: sa.Connection, lanes: Sequence[Lane]) -> Sequence[bool]:
+    freed = release_idle(connection, lanes)
+    return [lane.conversation_id in freed for lane in lanes]
+
+
+def _record_sent(connection: sa.Connection, deliveries: Sequence[_Delivery]) -> Sequence[bool]:
+    outbox, message = tables.outbox, tables.message
+    connection.execute(
+        outbox.update()
+        .where(outbox.c.id.in_([one.stored.outbox_id for one in deliveries]))
+        .values(state="sent", error=None)
+    )
+    named = [
+        {"row": one.stored.message_id, "name": one.receipt.platform_ids[0]}
+        for one in deliveries
+        if one.receipt.platform_ids
+    ]
+    if named:
+        connection.execute(
+            message.update()
+            .where(message.c.id == sa.bindparam("row"))
+            .values(platform_id=sa.bindparam("name")),
+            named,
+        )
+    return _release(connection, [one.lane for one in deliveries])
+
+
+def _take_slot(
+    connection: sa.Connection, channel: str, now: datetime, rate_per_second: float
+) -> datetime:
+    table = tables.channel
+    interval = timedelta(seconds=1 / rate_per_second)
+    row = connection.execute(
+        sa.select(table.c.free_at).where(table.c.name == channel).with_for_update()
+    ).one_or_none()
+    if row is None:
+        connection.execute(table.insert().values(name=channel, free_at=now + interval))
+        return now
+    # Theoretical time of arrival: it lags behind by at most the burst that is allowed.
+    burst = timedelta(seconds=1) - interval
+    free_at: datetime = max(row.free_at, now)
+    connection.execute(
+        table.update().where(table.c.name == channel).values(free_at=free_at + interval)
+    )
+    return max(free_at - max(burst, timedelta()), now)
+
+
+def _mark(
+    connection: sa.Connection, outbox_id: int, *, stored_state: str, **values: object
 ) -> None:
     outbox = tables.outbox
-    await connection.execute(
-        outbox.update().where(outbox.c.id == stored.outbox_id).values(state=state, **values)
+    connection.execute(
+        outbox.update().where(outbox.c.id == outbox_id).values(state=stored_state, **values)
     )

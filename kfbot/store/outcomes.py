@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+import sqlalchemy as sa
 
 from kfbot.adapter import Capabilities
-from kfbot.conversation import Case, Conversation, Turn
+from kfbot.conversation import Case, Conversation
 from kfbot.errors import ConversationChanged
-from kfbot.messages import Button, ConversationId, OutboundKind, OutboundMessage, Sender
+from kfbot.messages import ConversationId, OutboundKind, Sender
 from kfbot.shaping import shape, split
 from kfbot.store import tables
 from kfbot.store.conversations import (
@@ -28,13 +26,22 @@ from kfbot.store.conversations import (
     save_conversation,
 )
 from kfbot.store.engine import Database
-from kfbot.store.events import encode_message, storable
-from kfbot.store.lanes import Lane, check_lane, set_ready
+from kfbot.store.events import storable
+from kfbot.store.lanes import Lane, set_ready
 from kfbot.store.messages import StoredEvent
-from kfbot.turn import NewButton, Outcome, Reply
+from kfbot.store.notices import LANE, conversation_notice, notify
+from kfbot.store.sayings import Saying, Words, say_all
+from kfbot.turn import Outcome, Reply
 
-#: A button works this long.
-BUTTON_LIFE = timedelta(days=30)
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """Events, and what came of them."""
+
+    lane: Lane
+    events: tuple[StoredEvent, ...]
+    outcome: Outcome
+    capabilities: Capabilities
 
 
 class OutcomeStore:
@@ -60,25 +67,40 @@ class OutcomeStore:
             ConversationChanged: Another worker has the lane; nothing was changed.
             StoreUnavailable: Nothing was changed.
         """
+        finished = _Finished(lane, tuple(events), outcome, capabilities)
+        return await self._database.write_together(
+            self._commit, finished, lanes=(lane.conversation_id,)
+        )
 
-        async def operation(connection: AsyncConnection) -> Case | None:
-            await check_lane(connection, lane)
-            now = self._clock()
-            await _finish(connection, events)
-            current = await get_conversation(connection, lane.conversation_id)
-            if current.ownership_epoch != outcome.before.ownership_epoch:
-                return None
-            return await _apply(connection, events, outcome, capabilities, now)
+    def _commit(
+        self, connection: sa.Connection, items: Sequence[_Finished]
+    ) -> Sequence[Case | Exception | None]:
+        now = self._clock()
+        epochs = _epochs_of_held(connection, [item.lane for item in items])
+        kept = [item for item in items if item.lane.conversation_id in epochs]
+        _finish(connection, [event for item in kept for event in item.events])
+        sayings: list[Saying] = []
+        results: list[Case | Exception | None] = []
+        for item in items:
+            number = item.lane.conversation_id
+            if number not in epochs:
+                results.append(ConversationChanged(f"another worker took conversation {number}"))
+                continue
+            notify(connection, conversation_notice(number))
+            if epochs[number] == item.outcome.before.ownership_epoch:
+                after, case = _apply(connection, item.outcome, now)
+                sayings.append(_saying(item, after))
+                results.append(case)
+            else:
+                results.append(None)
+        say_all(connection, sayings, now)
+        return results
 
-        return await self._database.write(operation)
-
-    async def give_up(self, events: Sequence[StoredEvent]) -> None:
+    async def give_up(self, inbox_ids: Sequence[int]) -> None:
         """Mark events as dead: they will not be worked on again unless an operator says so."""
-
-        async def operation(connection: AsyncConnection) -> None:
-            await _finish(connection, events, state="dead")
-
-        await self._database.write(operation)
+        inbox = tables.inbox
+        dead = inbox.update().where(inbox.c.id.in_(inbox_ids)).values(state="dead")
+        await self._database.write(lambda connection: connection.execute(dead).rowcount)
 
     async def agent_says(
         self,
@@ -103,25 +125,25 @@ class OutcomeStore:
             ConversationChanged: Another agent has the conversation.
         """
 
-        async def operation(connection: AsyncConnection) -> int:
+        def operation(connection: sa.Connection) -> int:
             now = self._clock()
-            conversation = await get_conversation(connection, conversation_id)
+            conversation = get_conversation(connection, conversation_id)
             if not internal:
-                conversation = await change_owner(
+                conversation = change_owner(
                     connection, conversation_id, "claim", agent=agent, now=now
                 )
             whole = storable(text)
             parts = [whole] if text_length is None or internal else split(whole, text_length)
-            ids = [
-                await _say(
-                    connection, conversation, part, sender=Sender(agent, "agent", agent),
-                    internal=internal, pushed=pushed and not internal, now=now,
-                )
-                for part in parts
-            ]  # fmt: skip
-            return ids[-1]
+            saying = Saying(
+                conversation=conversation,
+                sender=Sender(agent, "agent", agent),
+                words=tuple(Words(text=part) for part in parts),
+                internal=internal,
+                pushed=pushed and not internal,
+            )
+            return _say(connection, saying, now)
 
-        return await self._database.write(operation)
+        return await self._database.write(operation, lanes=(conversation_id,))
 
     async def change_owner(
         self,
@@ -140,227 +162,97 @@ class OutcomeStore:
             ConversationChanged: Somebody else was first.
         """
 
-        async def operation(connection: AsyncConnection) -> Conversation:
+        def operation(connection: sa.Connection) -> Conversation:
             now = self._clock()
-            after = await change_owner(connection, conversation_id, change, agent=agent, now=now)
+            after = change_owner(connection, conversation_id, change, agent=agent, now=now)
+            notify(connection, conversation_notice(conversation_id))
             if notice:
                 kind: OutboundKind = "handback" if change == "hand_back" else "resolved"
-                await _say(connection, after, notice, kind=kind, pushed=pushed, now=now)
+                words = (Words(text=notice, kind=kind),)
+                _say(connection, Saying(conversation=after, words=words, pushed=pushed), now)
             return after
 
-        return await self._database.write(operation)
+        return await self._database.write(operation, lanes=(conversation_id,))
 
 
-async def _apply(
-    connection: AsyncConnection,
-    events: Sequence[StoredEvent],
-    outcome: Outcome,
-    capabilities: Capabilities,
-    now: datetime,
-) -> Case | None:
+def _epochs_of_held(connection: sa.Connection, lanes: Sequence[Lane]) -> dict[int, int]:
+    """The ownership epochs of those conversations whose lanes are still ours."""
+    lane, conversation = tables.lane.c, tables.conversation.c
+    ours = [(one.conversation_id, one.owner, one.epoch) for one in lanes]
+    rows = connection.execute(
+        sa.select(conversation.id, conversation.ownership_epoch)
+        .join_from(tables.conversation, tables.lane, lane.conversation_id == conversation.id)
+        .where(sa.tuple_(lane.conversation_id, lane.owner, lane.epoch).in_(ours))
+    )
+    return {row.id: row.ownership_epoch for row in rows}
+
+
+def _apply(
+    connection: sa.Connection, outcome: Outcome, now: datetime
+) -> tuple[Conversation, Case | None]:
+    """Change state, owner and case; returns the conversation as it is now and a new case."""
     after, opened = outcome.after, None
     if outcome.owner_change is not None:
         change, agent = outcome.owner_change
         # Another agent was first: the event is over all the same.
         with suppress(ConversationChanged):
-            after = await change_owner(connection, after.id, change, agent=agent, now=now)
+            after = change_owner(connection, after.id, change, agent=agent, now=now)
     elif outcome.after != outcome.before:
-        await save_conversation(connection, after, now)
+        save_conversation(connection, after, now)
     if outcome.moved_to is not None:
-        await _move(connection, after.id, outcome.moved_to)
+        _move(connection, after.id, outcome.moved_to)
     if outcome.case_reason is not None and outcome.turn is not None:
-        opened = await find_open_case(connection, after.id) or await open_case(
+        opened = find_open_case(connection, after.id) or open_case(
             connection, after, outcome.case_reason, outcome.turn.question,
             outcome.turn.context, now,
         )  # fmt: skip
-    turn_id = None
-    if outcome.turn is not None:
-        turn_id = await _write_turn(connection, after, outcome.turn, events, now)
     if outcome.pressed is not None:
         button = tables.button
-        await connection.execute(
+        connection.execute(
             button.update().where(button.c.token == outcome.pressed).values(pressed_at=now)
         )
-    event_id = events[-1].event.event_id if events else None
-    for reply in outcome.replies:
-        await _reply(connection, after, reply, turn_id, event_id, capabilities, now)
-    return opened
+    return after, opened
 
 
-async def _finish(
-    connection: AsyncConnection, events: Sequence[StoredEvent], state: str = "done"
-) -> None:
+def _saying(item: _Finished, after: Conversation) -> Saying:
+    """The turn and the bot's words, as they are to be written."""
+    return Saying(
+        conversation=after,
+        words=tuple(words for reply in item.outcome.replies for words in _parts(reply, item)),
+        pushed=not item.capabilities.pulls_replies,
+        turn=item.outcome.turn,
+        events=tuple(stored.event.event_id for stored in item.events),
+    )
+
+
+def _parts(reply: Reply, item: _Finished) -> list[Words]:
+    """A reply as the channel can show it; citations and buttons come with its last part."""
+    *first, last = shape(reply, item.capabilities)
+    return [
+        *(Words(text=text, kind=reply.kind) for text in first),
+        Words(text=last, kind=reply.kind, citations=reply.citations, buttons=reply.buttons),
+    ]
+
+
+def _say(connection: sa.Connection, saying: Saying, now: datetime) -> int:
+    """Write what is said outside of a lane, and have it sent; returns the last message's id."""
+    conversation_id = saying.conversation.id
+    [ids] = say_all(connection, [saying], now)
+    notify(connection, conversation_notice(conversation_id))
+    if saying.pushed:
+        set_ready(connection, [conversation_id], now)
+        notify(connection, LANE)
+    return ids[-1]
+
+
+def _finish(connection: sa.Connection, events: Sequence[StoredEvent]) -> None:
     inbox = tables.inbox
     ids = [event.inbox_id for event in events]
-    await connection.execute(inbox.update().where(inbox.c.id.in_(ids)).values(state=state))
+    if ids:
+        connection.execute(inbox.update().where(inbox.c.id.in_(ids)).values(state="done"))
 
 
-async def _move(connection: AsyncConnection, conversation_id: int, address: ConversationId) -> None:
+def _move(connection: sa.Connection, conversation_id: int, address: ConversationId) -> None:
     # The new address may have been written to before the platform told us of the move.
-    if await find_conversation_id(connection, address) is None:
-        await add_address(connection, conversation_id, address)
-
-
-async def _write_turn(
-    connection: AsyncConnection,
-    conversation: Conversation,
-    turn: Turn,
-    events: Sequence[StoredEvent],
-    now: datetime,
-) -> int:
-    created = await connection.execute(
-        tables.turn.insert().values(
-            conversation_id=conversation.id,
-            ownership_epoch=conversation.ownership_epoch,
-            question=turn.question,
-            decision=turn.decision,
-            confidence=turn.confidence,
-            reason=turn.reason,
-            data=turn.as_data(),
-            evidence={kind: dict(signals) for kind, signals in turn.evidence.items()},
-            timings_ms=dict(turn.timings_ms),
-            created_at=now,
-        )
-    )
-    assert created.inserted_primary_key is not None
-    turn_id: int = created.inserted_primary_key[0]
-    message = tables.message
-    await connection.execute(
-        message.update()
-        .where(
-            message.c.conversation_id == conversation.id,
-            message.c.event_id.in_([event.event.event_id for event in events]),
-        )
-        .values(turn_id=turn_id)
-    )
-    return turn_id
-
-
-async def _reply(
-    connection: AsyncConnection,
-    conversation: Conversation,
-    reply: Reply,
-    turn_id: int | None,
-    event_id: str | None,
-    capabilities: Capabilities,
-    now: datetime,
-) -> None:
-    texts = shape(reply, capabilities)
-    for number, text in enumerate(texts, start=1):
-        last = number == len(texts)
-        buttons = reply.buttons if last else ()
-        await _say(
-            connection,
-            conversation,
-            text,
-            kind=reply.kind,
-            reply=reply if last else None,
-            buttons=await _write_buttons(connection, conversation, buttons, turn_id, now),
-            turn_id=turn_id,
-            event_id=event_id,
-            pushed=not capabilities.pulls_replies,
-            now=now,
-        )
-
-
-async def _write_buttons(
-    connection: AsyncConnection,
-    conversation: Conversation,
-    buttons: Sequence[NewButton],
-    turn_id: int | None,
-    now: datetime,
-) -> tuple[Button, ...]:
-    made = []
-    for button in buttons:
-        token = secrets.token_urlsafe(16)
-        await connection.execute(
-            tables.button.insert().values(
-                token=token,
-                conversation_id=conversation.id,
-                turn_id=turn_id,
-                action=button.action,
-                value=button.value,
-                label=button.label,
-                expires_at=now + BUTTON_LIFE,
-            )
-        )
-        made.append(Button(token, button.label, button.action))
-    return tuple(made)
-
-
-async def _say(
-    connection: AsyncConnection,
-    conversation: Conversation,
-    text: str,
-    *,
-    sender: Sender | None = None,
-    kind: OutboundKind = "message",
-    reply: Reply | None = None,
-    buttons: tuple[Button, ...] = (),
-    turn_id: int | None = None,
-    event_id: str | None = None,
-    internal: bool = False,
-    pushed: bool,
-    now: datetime,
-) -> int:
-    """Write a message into the transcript and, if it is pushed, into the outbox.
-
-    What the bot says must not be sent once the conversation has changed hands; what an agent
-    says is sent whoever owns it.
-    """
-    sender = sender or Sender("bot", "bot")
-    citations = reply.citations if reply else ()
-    extras: dict[str, Any] = {}
-    if citations:
-        extras["citations"] = [asdict(citation) for citation in citations]
-    if buttons:
-        extras["buttons"] = [asdict(button) for button in buttons]
-    created = await connection.execute(
-        tables.message.insert().values(
-            conversation_id=conversation.id,
-            role=sender.role,
-            sender_name=sender.display_name,
-            kind=kind,
-            text=text,
-            internal=internal,
-            extras=extras,
-            event_id=event_id,
-            turn_id=turn_id,
-            created_at=now,
-        )
-    )
-    assert created.inserted_primary_key is not None
-    message_id: int = created.inserted_primary_key[0]
-    if pushed:
-        message = OutboundMessage(
-            conversation=conversation.address,
-            id=f"msg_{secrets.token_hex(12)}",
-            text=text,
-            kind=kind,
-            sender=sender,
-            citations=citations,
-            buttons=buttons,
-        )
-        await _enqueue(connection, conversation, message, message_id, now)
-    return message_id
-
-
-async def _enqueue(
-    connection: AsyncConnection,
-    conversation: Conversation,
-    message: OutboundMessage,
-    message_id: int,
-    now: datetime,
-) -> None:
-    bound = message.sender.role == "bot"
-    await connection.execute(
-        tables.outbox.insert().values(
-            conversation_id=conversation.id,
-            message_id=message_id,
-            idempotency_key=message.id,
-            payload=encode_message(message),
-            ownership_epoch=conversation.ownership_epoch if bound else None,
-            created_at=now,
-        )
-    )
-    await set_ready(connection, conversation.id, now)
+    if find_conversation_id(connection, address) is None:
+        add_address(connection, conversation_id, address)

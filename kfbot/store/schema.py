@@ -48,8 +48,8 @@ async def find_schema(url: str) -> Schema:
     newest = scripts.get_current_head() or ""
     if _is_missing(url):
         return Schema(None, newest)
-    async with Database(url) as database, database.reading() as connection:
-        current = await connection.run_sync(_current)
+    async with Database(url) as database:
+        current = await database.read(_current)
     known = {script.revision for script in scripts.walk_revisions()}
     return Schema(current, newest, current is None or current in known)
 

@@ -66,6 +66,7 @@ conversation = sa.Table(
     sa.Column("customer_id", BigId, sa.ForeignKey("customer.id")),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("updated_at", UtcTime, nullable=False),
+    sa.Index("ix_conversation_state_updated_at", "state", "updated_at"),
 )
 
 #: Every address that a conversation has had; platforms move and rename chats. thread and
@@ -122,6 +123,7 @@ message = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Index("ix_message_conversation_id_id", "conversation_id", "id"),
     sa.Index("ix_message_conversation_id_event_id", "conversation_id", "event_id"),
+    sa.Index("ix_message_conversation_id_platform_id", "conversation_id", "platform_id"),
 )
 
 case = sa.Table(
@@ -158,6 +160,7 @@ button = sa.Table(
     sa.Column("label", sa.Text, nullable=False, default=""),
     sa.Column("expires_at", UtcTime, nullable=False),
     sa.Column("pressed_at", UtcTime),
+    sa.Index("ix_button_expires_at", "expires_at"),
 )
 
 #: One row a conversation: who works on it and until when. `epoch` fences late commits.
@@ -179,6 +182,12 @@ lane = sa.Table(
         sqlite_where=sa.text("ready_at IS NOT NULL"),
         postgresql_where=sa.text("ready_at IS NOT NULL"),
     ),
+    sa.Index(
+        "ix_lane_owner",
+        "owner",
+        sqlite_where=sa.text("owner IS NOT NULL"),
+        postgresql_where=sa.text("owner IS NOT NULL"),
+    ),
 )  # fmt: skip
 
 inbox = sa.Table(
@@ -189,9 +198,11 @@ inbox = sa.Table(
     sa.Column("event_id", sa.Text, nullable=False),
     _conversation(),
     sa.Column("payload", sa.JSON, nullable=False),
-    #: new | done | dead
+    #: new | done | dead | discarded
     sa.Column("state", sa.Text, nullable=False, default="new"),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    #: How often a process died while this was the first of its lane.
+    sa.Column("crashes", sa.Integer, nullable=False, default=0, server_default="0"),
     sa.Column("error", sa.Text),
     sa.Column("received_at", UtcTime, nullable=False),
     sa.UniqueConstraint("channel", "event_id"),
@@ -201,6 +212,12 @@ inbox = sa.Table(
         "id",
         sqlite_where=sa.text("state = 'new'"),
         postgresql_where=sa.text("state = 'new'"),
+    ),
+    sa.Index(
+        "ix_inbox_dead",
+        "id",
+        sqlite_where=sa.text("state = 'dead'"),
+        postgresql_where=sa.text("state = 'dead'"),
     ),
 )
 
@@ -214,11 +231,13 @@ outbox = sa.Table(
     sa.Column("payload", sa.JSON, nullable=False),
     #: The bot's rows are sent only while the conversation is still at this epoch; NULL: always.
     sa.Column("ownership_epoch", sa.Integer),
-    #: new | sending | sent | cancelled | dead
+    #: new | sent | cancelled | dead | discarded; earlier versions wrote "sending" too.
     sa.Column("state", sa.Text, nullable=False, default="new"),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     #: Not to be tried again before; NULL: at once.
     sa.Column("retry_at", UtcTime),
+    #: When the channel's rate lets it go; NULL: not asked yet.
+    sa.Column("slot_at", UtcTime),
     sa.Column("error", sa.Text),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Index(
@@ -228,6 +247,45 @@ outbox = sa.Table(
         sqlite_where=sa.text("state IN ('new', 'sending')"),
         postgresql_where=sa.text("state IN ('new', 'sending')"),
     ),
+    sa.Index(
+        "ix_outbox_dead",
+        "id",
+        sqlite_where=sa.text("state = 'dead'"),
+        postgresql_where=sa.text("state = 'dead'"),
+    ),
+)
+
+#: One row for each channel with a limited rate: when the next message may go.
+channel = sa.Table(
+    "channel",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("free_at", UtcTime, nullable=False),
+)
+
+#: Long work that was started over HTTP; any replica may be asked about it.
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    #: Who runs it: a process whose lanes would be freed if it were gone.
+    sa.Column("owner", sa.Text, nullable=False),
+    #: running | done | failed
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("stage", sa.Text, nullable=False, default=""),
+    sa.Column("done", sa.Integer, nullable=False, default=0),
+    sa.Column("total", sa.Integer, nullable=False, default=0),
+    sa.Column("error", sa.Text, nullable=False, default=""),
+    sa.Column("reports", sa.JSON, nullable=False, default=list),
+    sa.Column("created_at", UtcTime, nullable=False),
+)
+
+#: What all replicas must know alike, by name: the key that signs visitors' cookies.
+secret = sa.Table(
+    "secret",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
 )
 
 knowledge_base = sa.Table(
@@ -285,3 +343,10 @@ knowledge_chunk = sa.Table(
     sa.Column("terms", sa.JSON, nullable=False),
     sa.Index("ix_knowledge_chunk_document_pk", "document_pk"),
 )
+
+# Conditions to the letter of the partial indexes: with a bound value SQLite would not use them,
+# and read the whole table.
+is_waiting = inbox.c.state == sa.literal_column("'new'")
+is_unsent = outbox.c.state.in_([sa.literal_column("'new'"), sa.literal_column("'sending'")])
+is_dead_event = inbox.c.state == sa.literal_column("'dead'")
+is_dead_message = outbox.c.state == sa.literal_column("'dead'")

@@ -36,28 +36,30 @@ class TranscriptMessage:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a turn has to know of its conversation."""
+
+    #: The last messages, oldest first.
+    history: tuple[HistoryMessage, ...]
+    #: Offered by the last turn.
+    choices: tuple[Choice, ...]
+
+
 class TranscriptStore:
     """Reads messages and turns; every query is bounded."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def history(
-        self, conversation_id: int, *, before: int | None = None
-    ) -> tuple[HistoryMessage, ...]:
-        """The last messages before the one with id `before`, oldest first."""
-        message = tables.message.c
-        query = (
-            sa.select(message.role, message.text)
-            .where(message.conversation_id == conversation_id, message.internal.is_(False))
-            .order_by(message.id.desc())
-            .limit(HISTORY_LENGTH)
+    async def context(self, conversation_id: int, event_id: str | None = None) -> Context:
+        """What was said before an event (None: until now), and what the last turn offered."""
+        return await self._database.read(
+            lambda connection: Context(
+                _history(connection, conversation_id, event_id),
+                _last_choices(connection, conversation_id),
+            )
         )
-        if before is not None:
-            query = query.where(message.id < before)
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
-        return tuple(HistoryMessage(row.role, row.text) for row in reversed(rows))
 
     async def transcript(
         self, conversation_id: int, *, after: int = 0, limit: int = 200, internal: bool = False
@@ -72,8 +74,7 @@ class TranscriptStore:
         )
         if not internal:
             query = query.where(message.internal.is_(False))
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.read(lambda c: c.execute(query).all())
         return tuple(_transcript_message(row) for row in reversed(rows))
 
     async def replies_to(
@@ -90,23 +91,12 @@ class TranscriptStore:
             )
             .order_by(message.id)
         )
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.read(lambda c: c.execute(query).all())
         return tuple(_transcript_message(row) for row in rows)
-
-    async def message_id_of(self, conversation_id: int, event_id: str) -> int | None:
-        """The transcript's id of a customer's message; None for an event without one."""
-        message = tables.message.c
-        query = sa.select(sa.func.min(message.id)).where(
-            message.conversation_id == conversation_id, message.event_id == event_id
-        )
-        async with self._database.reading() as connection:
-            found: int | None = (await connection.execute(query)).scalar_one_or_none()
-        return found
 
     async def last_question(self, conversation_id: int) -> str | None:
         """What the customer asked in the last turn."""
-        row = await self._last_turn(conversation_id)
+        row = await self._database.read(lambda c: _last_turn(c, conversation_id))
         return None if row is None else str(row.question)
 
     async def answered_question(
@@ -128,33 +118,19 @@ class TranscriptStore:
             .order_by(turn.id.desc())
             .limit(1)
         )
-        async with self._database.reading() as connection:
-            row = (await connection.execute(asked)).one_or_none()
+
+        def query(connection: sa.Connection) -> tuple[str, str] | None:
+            row = connection.execute(asked).one_or_none()
             if row is None:
                 return None
-            texts = await connection.execute(
+            texts = connection.execute(
                 sa.select(message.text)
                 .where(message.turn_id == row.id, message.role == "customer")
                 .order_by(message.id)
             )
             return row.question, "\n".join(texts.scalars())
 
-    async def last_choices(self, conversation_id: int) -> tuple[Choice, ...]:
-        """The choices that the last turn offered; empty if it offered none."""
-        row = await self._last_turn(conversation_id)
-        choices = row.data["choices"] if row is not None else []
-        return tuple(Choice(choice["id"], choice["label"]) for choice in choices)
-
-    async def _last_turn(self, conversation_id: int) -> sa.Row[Any, Any] | None:
-        turn = tables.turn.c
-        query = (
-            sa.select(turn.question, turn.data)
-            .where(turn.conversation_id == conversation_id)
-            .order_by(turn.id.desc())
-            .limit(1)
-        )
-        async with self._database.reading() as connection:
-            return (await connection.execute(query)).one_or_none()
+        return await self._database.read(query)
 
     async def said_around(
         self, conversation_id: int, event_id: str
@@ -165,9 +141,7 @@ class TranscriptStore:
         when the message is repeated.
         """
         message = tables.message.c
-        asked = await self.message_id_of(conversation_id, event_id)
-        if asked is None:
-            return ()
+        asked = _message_id_of(conversation_id, event_id).scalar_subquery()
         here = sa.and_(message.conversation_id == conversation_id, message.role == "customer")
         before = sa.select(sa.func.max(message.id)).where(here, message.id < asked)
         after = sa.select(sa.func.min(message.id)).where(here, message.id > asked)
@@ -177,14 +151,14 @@ class TranscriptStore:
                 message.conversation_id == conversation_id,
                 message.role != "customer",
                 message.internal.is_(False),
+                asked.is_not(None),
                 message.id > sa.func.coalesce(before.scalar_subquery(), 0),
                 message.id < sa.func.coalesce(after.scalar_subquery(), sa.literal(2**62)),
             )
             .order_by(message.id)
             .limit(200)
         )
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.read(lambda c: c.execute(query).all())
         return tuple(_transcript_message(row) for row in rows)
 
     async def turn_data(self, conversation_id: int, event_id: str) -> dict[str, Any] | None:
@@ -197,9 +171,53 @@ class TranscriptStore:
             .order_by(turn.id.desc())
             .limit(1)
         )
-        async with self._database.reading() as connection:
-            data: dict[str, Any] | None = (await connection.execute(query)).scalar_one_or_none()
-        return data
+        return await self._database.read(lambda c: c.execute(query).scalar_one_or_none())
+
+
+def _message_id_of(conversation_id: int, event_id: str) -> sa.Select[Any]:
+    """The transcript's id of a customer's message; none for an event without one."""
+    message = tables.message.c
+    return (
+        sa.select(message.id)
+        .where(message.conversation_id == conversation_id, message.event_id == event_id)
+        .order_by(message.id)
+        .limit(1)
+    )
+
+
+def _history(
+    connection: sa.Connection, conversation_id: int, before_event: str | None
+) -> tuple[HistoryMessage, ...]:
+    message = tables.message.c
+    query = (
+        sa.select(message.role, message.text)
+        .where(message.conversation_id == conversation_id, message.internal.is_(False))
+        .order_by(message.id.desc())
+        .limit(HISTORY_LENGTH)
+    )
+    if before_event is not None:
+        asked = connection.execute(_message_id_of(conversation_id, before_event))
+        if (first := asked.scalar_one_or_none()) is not None:
+            query = query.where(message.id < first)
+    rows = connection.execute(query).all()
+    return tuple(HistoryMessage(row.role, row.text) for row in reversed(rows))
+
+
+def _last_choices(connection: sa.Connection, conversation_id: int) -> tuple[Choice, ...]:
+    row = _last_turn(connection, conversation_id)
+    choices = row.data["choices"] if row is not None else []
+    return tuple(Choice(choice["id"], choice["label"]) for choice in choices)
+
+
+def _last_turn(connection: sa.Connection, conversation_id: int) -> sa.Row[Any, Any] | None:
+    turn = tables.turn.c
+    query = (
+        sa.select(turn.question, turn.data)
+        .where(turn.conversation_id == conversation_id)
+        .order_by(turn.id.desc())
+        .limit(1)
+    )
+    return connection.execute(query).one_or_none()
 
 
 def _transcript_message(row: sa.Row[Any]) -> TranscriptMessage:

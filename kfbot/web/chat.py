@@ -15,6 +15,7 @@ from kfbot.application import Application
 from kfbot.conversation import Language
 from kfbot.errors import StoreUnavailable
 from kfbot.messages import ConversationId
+from kfbot.store.notices import chat_notice, conversation_notice
 from kfbot.store.transcripts import TranscriptMessage
 from kfbot.texts import texts
 from kfbot.web.access import Refused, Visitors, check_same_origin
@@ -157,8 +158,10 @@ class _Push:
 
     async def run(self, closing: asyncio.Event) -> None:
         conversation = await self._application.conversations.find(self._address)
-        # A visitor who has not written yet has no conversation: id 0 watches all.
-        with self._application.changes.watching(conversation.id if conversation else 0) as event:
+        notice = (
+            conversation_notice(conversation.id) if conversation else chat_notice(self._address)
+        )
+        with self._application.changes.watching(notice) as event:
             await self._catch_up()
             await self._write("ready", {})
             while conversation is not None or not await self._began():

@@ -47,7 +47,7 @@ async def main(folder: Path, cache: Path) -> None:
     source = folder / "passages.jsonl"
     source.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     embedder = QuickEmbedder(open_embedder("bundled", cache))
-    async with Database(f"sqlite+aiosqlite:///{folder / 'memory.sqlite3'}") as database:
+    async with Database(f"sqlite:///{folder / 'memory.sqlite3'}") as database:
         await database.upgrade()
         store = KnowledgeStore(database)
         async with Knowledge({"k": [str(source)]}, store, embedder, folder) as knowledge:

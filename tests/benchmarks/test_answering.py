@@ -53,7 +53,7 @@ async def served(
     settings = load_settings(
         overrides={"data_dir": folder, "knowledge": {"samples": {"sources": sources}}}
     )
-    async with Database(f"sqlite+aiosqlite:///{folder / 'bench.sqlite3'}") as database:
+    async with Database(f"sqlite:///{folder / 'bench.sqlite3'}") as database:
         await database.upgrade()
         found = {name: section.sources for name, section in settings.knowledge.items()}
         async with Knowledge(found, KnowledgeStore(database), embedder, folder) as knowledge:
@@ -121,7 +121,7 @@ async def test_loading_is_nearly_as_fast_as_bare_embedding(
     began = time.perf_counter()
     embedder.embed_passages(texts)
     bare = len(texts) / (time.perf_counter() - began)
-    async with Database(f"sqlite+aiosqlite:///{tmp_path / 'bench.sqlite3'}") as database:
+    async with Database(f"sqlite:///{tmp_path / 'bench.sqlite3'}") as database:
         await database.upgrade()
         knowledge = Knowledge({"k": [str(source)]}, KnowledgeStore(database), embedder, tmp_path)
         async with knowledge:

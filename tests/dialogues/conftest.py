@@ -89,6 +89,8 @@ class Stage:
 
     async def settle(self, accepted: Accepted) -> None:
         """Until the event was worked on and what came of it was sent."""
+        # What is read before the clock moves must not be judged after it.
+        await self.sent_out()
         self.clock.advance(seconds=3)
         self.application.inbox.wake()
         assert await self.application.inbox.settled(accepted, timeout_seconds=10)

@@ -19,9 +19,10 @@ import sqlalchemy as sa
 
 from kfbot.adapter import ChannelAdapter
 from kfbot.application import Application
-from kfbot.bootstrap import open_channels, utc_now, wire
+from kfbot.bootstrap import open_channels, wire
 from kfbot.settings import load_settings
 from kfbot.store import tables
+from kfbot.store.clock import DatabaseClock
 from kfbot.store.engine import Database
 from kfbot.testing import FakeKnowledgeBase
 from kfbot.web.server import serving
@@ -82,9 +83,8 @@ class ServedBot:
 
     async def count(self, table: sa.Table) -> int:
         """How many rows a table has."""
-        async with self.database.reading() as connection:
-            query = sa.select(sa.func.count()).select_from(table)
-            return int((await connection.execute(query)).scalar_one())
+        query = sa.select(sa.func.count()).select_from(table)
+        return int(await self.database.read(lambda c: c.execute(query).scalar_one()))
 
     async def stored(self) -> dict[str, int]:
         """How many rows there are of everything that a message leaves behind."""
@@ -101,8 +101,8 @@ class ServedBot:
     async def _busy(self) -> bool:
         lane = tables.lane.c
         todo = sa.or_(lane.owner.is_not(None), lane.ready_at <= self.clock())
-        async with self.database.reading() as connection:
-            return bool((await connection.execute(sa.select(sa.exists().where(todo)))).scalar_one())
+        query = sa.select(sa.exists().where(todo))
+        return bool(await self.database.read(lambda c: c.execute(query).scalar_one()))
 
 
 Served = Callable[..., AbstractAsyncContextManager[ServedBot]]
@@ -113,7 +113,7 @@ async def serving_bot(
     folder: Path,
     template: Path,
     *,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] | None = None,
     channels: Mapping[str, ChannelAdapter] | None = None,
     sections: Mapping[str, Any] | None = None,
     entries: Mapping[str, str] = ENTRIES,
@@ -138,6 +138,7 @@ async def serving_bot(
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
         Database(settings.database_url) as database,
     ):
+        clock = clock or DatabaseClock(database)
         application = wire(
             settings,
             database,

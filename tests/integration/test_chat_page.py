@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import sqlalchemy as sa
 from aiohttp import web
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
+from kfbot.store import tables
 from tests.integration.conftest import DOUBTFUL, ENTRIES, Served, ServedBot
 
 # One browser, and so one event loop, for all tests of this file.
@@ -110,9 +112,8 @@ class ChatPage:
 
     async def number(self) -> int:
         """The id of the conversation."""
-        async with self.bot.database.reading() as connection:
-            found = await connection.exec_driver_sql("SELECT max(id) FROM conversation")
-            return int(found.scalar_one())
+        newest = sa.select(sa.func.max(tables.conversation.c.id))
+        return int(await self.bot.database.read(lambda c: c.execute(newest).scalar_one()))
 
     def watch(self) -> None:
         """Write down what must never happen."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kfbot.bootstrap import open_channels, owning, utc_now, wire
+from kfbot.bootstrap import open_channels, owning, wire
 from kfbot.cli import run
 from kfbot.settings import Settings, load_settings
 from kfbot.store.engine import Database
@@ -41,9 +41,7 @@ class Server:
         with owning(self.settings.data_dir):
             async with Database(self.settings.database_url) as database:
                 channels = open_channels(self.settings)
-                application = wire(
-                    self.settings, database, knowledge, channels=channels, clock=utc_now
-                )
+                application = wire(self.settings, database, knowledge, channels=channels)
                 running = asyncio.create_task(application.run())
                 async with serving(application):
                     self.ready.set()

@@ -449,7 +449,7 @@ async def test_a_source_that_is_gone_as_a_whole_keeps_what_it_gave(tmp_path: Pat
     source = tmp_path / "mounted"
     source.mkdir()
     (source / "a.md").write_text("# Returns\n\nBring it back within 15 days.", encoding="utf-8")
-    async with Database(f"sqlite+aiosqlite:///{tmp_path / 'k.sqlite3'}") as database:
+    async with Database(f"sqlite:///{tmp_path / 'k.sqlite3'}") as database:
         await database.upgrade()
         store = KnowledgeStore(database)
         async with Knowledge({"k": [str(source)]}, store, WordEmbedder(), tmp_path) as knowledge:

@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database."""
     if request.param == "sqlite":
-        yield f"sqlite+aiosqlite:///{tmp_path / 'empty.sqlite3'}"
+        yield f"sqlite:///{tmp_path / 'empty.sqlite3'}"
         return
     with new_database(request.getfixturevalue("server")) as made:
         yield made
@@ -129,7 +129,7 @@ def test_a_migration_that_breaks_off_leaves_nothing_behind(url: str) -> None:
 
 def test_looking_at_a_schema_makes_no_database(tmp_path: Path) -> None:
     file = tmp_path / "none.sqlite3"
-    schema = asyncio.run(find_schema(f"sqlite+aiosqlite:///{file}"))
+    schema = asyncio.run(find_schema(f"sqlite:///{file}"))
     assert (schema.state, schema.current) == ("new", None)
     assert not file.exists()
 

@@ -60,9 +60,8 @@ def texts(stage: Stage) -> list[str]:
 
 
 async def outbox_states(database: Database) -> list[str]:
-    async with database.reading() as connection:
-        query = sa.select(tables.outbox.c.state).order_by(tables.outbox.c.id)
-        return list((await connection.execute(query)).scalars())
+    query = sa.select(tables.outbox.c.state).order_by(tables.outbox.c.id)
+    return list(await database.read(lambda c: c.execute(query).scalars()))
 
 
 # Turns that fail

@@ -32,9 +32,8 @@ def adding(name: str) -> Operation[None]:
 
 
 async def names(database: Database) -> list[str]:
-    async with database.reading() as connection:
-        query = sa.select(tables.knowledge_base.c.name).order_by(tables.knowledge_base.c.name)
-        return list((await connection.execute(query)).scalars())
+    query = sa.select(tables.knowledge_base.c.name).order_by(tables.knowledge_base.c.name)
+    return list(await database.read(lambda c: c.execute(query).scalars()))
 
 
 async def count(connection: AsyncConnection) -> int:
@@ -249,7 +248,7 @@ async def test_a_full_disk_is_said_and_what_was_acknowledged_is_kept(database_ur
 @asynchronous
 async def test_a_database_that_may_only_be_read_refuses_to_store(database_url: str) -> None:
     file = sa.make_url(database_url).database
-    async with Database(f"sqlite+aiosqlite:///file:{file}?mode=ro&uri=true") as database:
+    async with Database(f"sqlite:///file:{file}?mode=ro&uri=true") as database:
         with pytest.raises(StoreUnavailable, match="readonly"):
             await database.write(adding("a"))
         assert await names(database) == []
@@ -259,7 +258,7 @@ async def test_a_database_that_may_only_be_read_refuses_to_store(database_url: s
 async def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
     file = tmp_path / "kfbot.sqlite3"
     file.write_bytes(b"this is no database " * 1000)
-    async with Database(f"sqlite+aiosqlite:///{file}") as database:
+    async with Database(f"sqlite:///{file}") as database:
         with pytest.raises(StoreUnavailable, match="not a database"):
             await database.upgrade()
         with pytest.raises(StoreUnavailable):
@@ -268,7 +267,7 @@ async def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
-    async with Database(f"sqlite+aiosqlite:///{tmp_path}/none/kfbot.sqlite3") as database:
+    async with Database(f"sqlite:///{tmp_path}/none/kfbot.sqlite3") as database:
         with pytest.raises(StoreUnavailable, match="unable to open"):
             await database.write(adding("a"))
 
@@ -310,8 +309,8 @@ async def test_an_error_shows_none_of_the_stored_words(database: Database) -> No
 @pytest.mark.parametrize(
     "url",
     ["nonsense", "", "postgres://u:hunter2@db/kfbot", "mysql+aiomysql://u:hunter2@db/kfbot",
-     "postgresql+asyncpg://u:hunter2@db:port/kfbot", "sqlite+aiosqlite://",
-     "sqlite+aiosqlite:///:memory:", "sqlite:///x.db"],
+     "postgresql+asyncpg://u:hunter2@db:port/kfbot", "sqlite://",
+     "sqlite:///:memory:", "sqlite:///x.db"],
 )  # fmt: skip
 def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^\[database\] url: ") as caught:

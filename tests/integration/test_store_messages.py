@@ -108,9 +108,8 @@ def message(
 
 
 async def count(database: Database, table: sa.Table) -> int:
-    async with database.reading() as connection:
-        query = sa.select(sa.func.count()).select_from(table)
-        return int((await connection.execute(query)).scalar_one())
+    query = sa.select(sa.func.count()).select_from(table)
+    return int(await database.read(lambda c: c.execute(query).scalar_one()))
 
 
 async def states(database: Database, table: sa.Table) -> list[str]:

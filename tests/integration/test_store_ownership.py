@@ -350,7 +350,7 @@ setattr(Play, "pass", Play.pass_)
 async def play(script: list[tuple[int, tuple[str, object]]], file: Path) -> None:
     channel = FakeAdapter(capabilities=Capabilities(buttons=True))
     async with (
-        Database(f"sqlite+aiosqlite:///{file}") as database,
+        Database(f"sqlite:///{file}") as database,
         staged(database, Clock(), channel) as stage,
     ):
         slow = slow_down(stage)

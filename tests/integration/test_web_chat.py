@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from kfbot.errors import StoreUnavailable
 from kfbot.store import tables
+from kfbot.store.notices import conversation_notice
 from kfbot.web import chat
 from tests.integration.conftest import DOUBTFUL, ENTRIES, Served, ServedBot
 
@@ -269,7 +270,7 @@ async def test_a_database_that_fails_ends_the_stream_and_the_next_one_goes_on(
         # A real failure would stop the bot as well; this one stops the push alone.
         with monkeypatch.context() as failing:
             failing.setattr(type(bot.application.transcripts), "transcript", _unavailable)
-            bot.application.changes.announce(await visitor.id())
+            bot.application.changes.announce(conversation_notice(await visitor.id()))
             assert [event.name for event in await page.rest()] == []
     async with visitor.page() as page:
         assert len(await page.messages(2)) == 2
@@ -368,10 +369,8 @@ async def test_buttons_of_another_visitor_do_nothing(bot: ServedBot, quick_heart
         assert await page.said_until_quiet() == []
     assert (await bot.application.conversations.get(await visitor.id())).state == "bot"
     assert (await bot.application.conversations.get(await other.id())).state == "bot"
-    async with bot.database.reading() as connection:
-        button = tables.button.c
-        pressed = sa.select(sa.func.count()).where(button.pressed_at.is_not(None))
-        assert (await connection.execute(pressed)).scalar_one() == 0
+    pressed = sa.select(sa.func.count()).where(tables.button.c.pressed_at.is_not(None))
+    assert await bot.database.read(lambda c: c.execute(pressed).scalar_one()) == 0
     async with other.page() as page:
         offered = {one["label"] for one in offer["choices"]}
         assert not offered & set(await page.said_until_quiet())

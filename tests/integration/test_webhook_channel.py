@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from standardwebhooks import Webhook
 
-from kfbot.store import engine, tables
+from kfbot.store import connections, tables
 from kfbot.web import webhooks
 from tests.conftest import Clock
 from tests.integration.conftest import DOUBTFUL, ENTRIES, Served, ServedBot
@@ -306,7 +306,7 @@ async def test_what_cannot_be_stored_is_not_acknowledged_and_taken_later(
     served: Served, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # SQLite waits so long for a lock; five seconds would only be waited for here.
-    monkeypatch.setattr(engine, "BUSY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_SECONDS", 0.1)
     async with opened(served, clock) as shop:
         body = shop.body(QUESTION)
         with closing(sqlite3.connect(shop.bot.data_dir / "kfbot.sqlite3")) as other:

@@ -67,7 +67,7 @@ def test_without_any_settings_everything_has_a_default(
     assert settings.decision.max_wrong_percent == 5
     assert settings.channels == {}
     assert settings.log_format == "text"
-    assert settings.database_url == f"sqlite+aiosqlite:///{tmp_path}/var/kfbot.sqlite3"
+    assert settings.database_url == f"sqlite:///{tmp_path}/var/kfbot.sqlite3"
 
 
 def test_the_checkout_is_where_the_code_lies() -> None:
@@ -99,17 +99,17 @@ def test_relative_paths_mean_the_folder_of_the_settings_wherever_we_are(
     (tmp_path / "models" / "mine").mkdir(parents=True)
     settings = load(
         'data_dir = "data"\n[knowledge.shop]\nsources = ["docs", "/srv/faq.jsonl"]\n'
-        '[database]\nurl = "sqlite+aiosqlite:///kept/bot.db"\n[embedding]\nmodel = "models/mine"\n'
+        '[database]\nurl = "sqlite:///kept/bot.db"\n[embedding]\nmodel = "models/mine"\n'
     )
     assert settings.data_dir == tmp_path / "data"
     assert settings.knowledge["shop"].sources == (str(tmp_path / "docs"), "/srv/faq.jsonl")
-    assert settings.database_url == f"sqlite+aiosqlite:///{tmp_path}/kept/bot.db"
+    assert settings.database_url == f"sqlite:///{tmp_path}/kept/bot.db"
     assert settings.embedding.model == str(tmp_path / "models" / "mine")
 
 
 @pytest.mark.parametrize(
     "url",
-    ["sqlite+aiosqlite:////srv/bot.db", "postgresql+asyncpg://u:p@db/kfbot", "sqlite+aiosqlite://"],
+    ["sqlite:////srv/bot.db", "postgresql+asyncpg://u:p@db/kfbot", "sqlite+aiosqlite://"],
 )
 def test_other_database_urls_stay_as_they_are(load: Load, url: str) -> None:
     assert load(f'[database]\nurl = "{url}"').database_url == url

@@ -1,0 +1,181 @@
+"""Connections to SQLite or PostgreSQL: both run a plain function on a connection, off the loop.
+
+SQLite works in threads of its own: one hop for a whole transaction. Through an asynchronous
+driver every statement is several hops, which made a statement seven times slower (0.39 ms
+against 0.05). PostgreSQL is reached through asyncpg.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+Result = TypeVar("Result")
+Query = Callable[[sa.Connection], Result]
+
+#: Connections that read, at most.
+READERS = 4
+#: How long SQLite waits for another process's lock.
+BUSY_TIMEOUT_SECONDS = 5.0
+#: PostgreSQL gives up a statement, or a transaction that nobody goes on with, after so long.
+STATEMENT_TIMEOUT_SECONDS = 60
+#: A server that does not answer for so long is gone.
+CONNECT_TIMEOUT_SECONDS = 10.0
+# Errors that quote a statement's parameters would carry customers' words into the log.
+_POOL: dict[str, Any] = {"hide_parameters": True}
+
+
+class Connections(Protocol):
+    """Where queries run; whatever goes wrong comes as SQLAlchemy's own errors."""
+
+    async def read(self, query: Query[Result]) -> Result:
+        """Run `query` in a transaction that writes nothing."""
+
+    async def write(self, operation: Query[Result]) -> Result:
+        """Run `operation` in a transaction and commit it; one at a time."""
+
+    def stream(self, query: sa.Select[Any], size: int) -> AsyncIterator[Sequence[sa.Row[Any]]]:
+        """The rows of one snapshot, `size` at a time."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+class SqliteConnections:
+    """One writing thread, several reading ones."""
+
+    def __init__(self, url: URL) -> None:
+        """Prepare, without opening the file."""
+        self._reader = _sqlite_engine(url, "BEGIN", READERS)
+        self._writer = _sqlite_engine(url, "BEGIN IMMEDIATE", 1)
+        self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+
+    async def read(self, query: Query[Result]) -> Result:
+        """See `Connections`."""
+
+        def run() -> Result:
+            with self._reader.connect() as connection:
+                return query(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._reading, run)
+
+    async def write(self, operation: Query[Result]) -> Result:
+        """See `Connections`."""
+
+        def run() -> Result:
+            with self._writer.begin() as connection:
+                return operation(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._writing, run)
+
+    async def stream(
+        self, query: sa.Select[Any], size: int
+    ) -> AsyncIterator[Sequence[sa.Row[Any]]]:
+        """See `Connections`."""
+        connection = await asyncio.to_thread(self._reader.connect)
+        try:
+            rows = await asyncio.to_thread(
+                connection.execute, query.execution_options(yield_per=size)
+            )
+            while batch := await asyncio.to_thread(rows.fetchmany, size):
+                yield batch
+        finally:
+            await asyncio.to_thread(connection.close)
+
+    async def close(self) -> None:
+        """See `Connections`."""
+        for pool in (self._reading, self._writing):
+            await asyncio.to_thread(pool.shutdown)
+        for engine in (self._reader, self._writer):
+            await asyncio.to_thread(engine.dispose)
+
+
+class PostgresConnections:
+    """asyncpg, with plain functions on top of it."""
+
+    def __init__(self, url: URL, *, patient: bool = False) -> None:
+        """Prepare, without connecting.
+
+        Args:
+            patient: Wait for a statement as long as it takes.
+
+        Raises:
+            ImportError: asyncpg is not installed.
+        """
+        self.engine = _postgres_engine(url, READERS, patient=patient)
+        self._writer = _postgres_engine(url, 1, patient=patient)
+
+    async def read(self, query: Query[Result]) -> Result:
+        """See `Connections`."""
+        async with self.engine.connect() as connection:
+            return await connection.run_sync(query)
+
+    async def write(self, operation: Query[Result]) -> Result:
+        """See `Connections`."""
+        async with self._writer.begin() as connection:
+            return await connection.run_sync(operation)
+
+    async def stream(
+        self, query: sa.Select[Any], size: int
+    ) -> AsyncIterator[Sequence[sa.Row[Any]]]:
+        """See `Connections`."""
+        async with self.engine.connect() as connection:
+            rows = await connection.stream(query)
+            async for batch in rows.partitions(size):
+                yield batch
+
+    async def close(self) -> None:
+        """See `Connections`."""
+        await self.engine.dispose()
+        await self._writer.dispose()
+
+
+def _postgres_engine(url: URL, connections: int, *, patient: bool) -> AsyncEngine:
+    limits: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_SECONDS}
+    server = {"application_name": "kfbot"}
+    if not patient:
+        server["statement_timeout"] = f"{STATEMENT_TIMEOUT_SECONDS}s"
+        server["idle_in_transaction_session_timeout"] = f"{STATEMENT_TIMEOUT_SECONDS}s"
+        # Where the whole machine is gone, nobody sends the server's own timeout.
+        limits["command_timeout"] = STATEMENT_TIMEOUT_SECONDS + CONNECT_TIMEOUT_SECONDS
+    return create_async_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        connect_args=limits | {"server_settings": server},
+        **_POOL,
+    )
+
+
+def _sqlite_engine(url: URL, begin: str, connections: int) -> sa.Engine:
+    engine = sa.create_engine(
+        url.set(drivername="sqlite"),
+        poolclass=sa.QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        # A connection is used by one thread at a time, but not always by the same.
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+        **_POOL,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def connected(connection: sqlite3.Connection, record: Any) -> None:
+        # Otherwise sqlite3 opens its own deferred transactions, whose upgrade to a writer
+        # fails at once when another connection has written in between.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @sa.event.listens_for(engine, "begin")
+    def begun(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

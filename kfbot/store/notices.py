@@ -1,0 +1,41 @@
+"""What a transaction tells once it is committed: to this process, and to every other replica.
+
+A notice is a short word: `lane` (there is work), `conversation 12` (something in it changed),
+`chat web/abc` (a conversation began there), `knowledge samples` (it was loaded).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from kfbot.messages import ConversationId
+
+#: The PostgreSQL channel; a payload is "<who>|<notice>".
+CHANNEL = "kfbot"
+LANE = "lane"
+_KEY = "kfbot_notices"
+
+
+def conversation_notice(conversation_id: int) -> str:
+    """Something in this conversation changed."""
+    return f"conversation {conversation_id}"
+
+
+def chat_notice(address: ConversationId) -> str:
+    """A conversation began at this address."""
+    return f"chat {address.channel}/{address.chat}"
+
+
+def knowledge_notice(name: str) -> str:
+    """A knowledge base was loaded."""
+    return f"knowledge {name}"
+
+
+def notify(connection: sa.Connection, notice: str) -> None:
+    """Tell this once the transaction is committed; the same notice is told once."""
+    connection.info.setdefault(_KEY, {})[notice] = None
+
+
+def take_notices(connection: sa.Connection) -> tuple[str, ...]:
+    """What was told in this transaction so far; it is forgotten."""
+    return tuple(connection.info.pop(_KEY, ()))

@@ -1,0 +1,206 @@
+"""Writes turns and what is said: transcript, buttons and outbox, many at once."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from kfbot.conversation import Conversation, Turn
+from kfbot.messages import Button, Citation, OutboundKind, OutboundMessage, Sender
+from kfbot.store import tables
+from kfbot.store.events import encode_message
+from kfbot.turn import NewButton
+
+#: A button works this long.
+BUTTON_LIFE = timedelta(days=30)
+_BOT = Sender("bot", "bot")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """One message to be written."""
+
+    text: str
+    kind: OutboundKind = "message"
+    citations: tuple[Citation, ...] = ()
+    buttons: tuple[NewButton, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saying:
+    """What somebody says in a conversation, and the turn that it belongs to.
+
+    What the bot says must not be sent once the conversation has changed hands; what an agent
+    says is sent whoever owns it.
+    """
+
+    conversation: Conversation
+    words: tuple[Words, ...]
+    sender: Sender = _BOT
+    #: False: it is not put into the outbox.
+    pushed: bool
+    #: Agents only.
+    internal: bool = False
+    turn: Turn | None = None
+    #: The inbound events that led to it, the last one last.
+    events: tuple[str, ...] = ()
+
+
+def say_all(connection: sa.Connection, sayings: Sequence[Saying], now: datetime) -> list[list[int]]:
+    """Write everything; returns the transcript's ids of each saying's messages, in order."""
+    turns = _write_turns(connection, sayings, now)
+    rows, outbound, buttons = [], [], []
+    for place, saying in enumerate(sayings):
+        for words in saying.words:
+            shown = _new_buttons(words)
+            buttons += _button_rows(saying, words, shown, turns.get(place), now)
+            rows.append(_message_row(saying, words, shown, turns.get(place), now))
+            outbound.append(_outbound(saying, words, shown) if saying.pushed else None)
+    if buttons:
+        connection.execute(tables.button.insert(), buttons)
+    ids = _write_messages(connection, rows)
+    _write_outbox(connection, sayings, outbound, ids, now)
+    made = iter(ids)
+    return [[next(made) for _ in saying.words] for saying in sayings]
+
+
+def _write_turns(
+    connection: sa.Connection, sayings: Sequence[Saying], now: datetime
+) -> dict[int, int]:
+    """Insert the turns and bind the customer's messages to them; ids by place in `sayings`."""
+    places = [place for place, saying in enumerate(sayings) if saying.turn is not None]
+    if not places:
+        return {}
+    table, message = tables.turn, tables.message
+    rows = connection.execute(
+        table.insert().returning(table.c.id, sort_by_parameter_order=True),
+        [_turn_row(sayings[place], now) for place in places],
+    )
+    ids = dict(zip(places, rows.scalars(), strict=True))
+    asked = [
+        {"of": sayings[place].conversation.id, "event": event, "turn": ids[place]}
+        for place in places
+        for event in sayings[place].events
+    ]
+    if asked:
+        connection.execute(
+            message.update()
+            .where(
+                message.c.conversation_id == sa.bindparam("of"),
+                message.c.event_id == sa.bindparam("event"),
+            )
+            .values(turn_id=sa.bindparam("turn")),
+            asked,
+        )
+    return ids
+
+
+def _turn_row(saying: Saying, now: datetime) -> dict[str, Any]:
+    turn = saying.turn
+    assert turn is not None
+    return {
+        "conversation_id": saying.conversation.id,
+        "ownership_epoch": saying.conversation.ownership_epoch,
+        "question": turn.question,
+        "decision": turn.decision,
+        "confidence": turn.confidence,
+        "reason": turn.reason,
+        "data": turn.as_data(),
+        "evidence": {kind: dict(signals) for kind, signals in turn.evidence.items()},
+        "timings_ms": dict(turn.timings_ms),
+        "created_at": now,
+    }
+
+
+def _new_buttons(words: Words) -> tuple[Button, ...]:
+    return tuple(
+        Button(secrets.token_urlsafe(16), button.label, button.action) for button in words.buttons
+    )
+
+
+def _button_rows(
+    saying: Saying, words: Words, shown: Sequence[Button], turn_id: int | None, now: datetime
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "token": button.token,
+            "conversation_id": saying.conversation.id,
+            "turn_id": turn_id,
+            "action": new.action,
+            "value": new.value,
+            "label": new.label,
+            "expires_at": now + BUTTON_LIFE,
+        }
+        for new, button in zip(words.buttons, shown, strict=True)
+    ]
+
+
+def _message_row(
+    saying: Saying, words: Words, shown: Sequence[Button], turn_id: int | None, now: datetime
+) -> dict[str, Any]:
+    extras: dict[str, Any] = {}
+    if words.citations:
+        extras["citations"] = [asdict(citation) for citation in words.citations]
+    if shown:
+        extras["buttons"] = [asdict(button) for button in shown]
+    return {
+        "conversation_id": saying.conversation.id,
+        "role": saying.sender.role,
+        "sender_name": saying.sender.display_name,
+        "kind": words.kind,
+        "text": words.text,
+        "internal": saying.internal,
+        "extras": extras,
+        "event_id": saying.events[-1] if saying.events else None,
+        "turn_id": turn_id,
+        "created_at": now,
+    }
+
+
+def _outbound(saying: Saying, words: Words, shown: Sequence[Button]) -> OutboundMessage:
+    return OutboundMessage(
+        conversation=saying.conversation.address,
+        id=f"msg_{secrets.token_hex(12)}",
+        text=words.text,
+        kind=words.kind,
+        sender=saying.sender,
+        citations=words.citations,
+        buttons=tuple(shown),
+    )
+
+
+def _write_messages(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
+    if not rows:
+        return []
+    table = tables.message
+    statement = table.insert().returning(table.c.id, sort_by_parameter_order=True)
+    return list(connection.execute(statement, rows).scalars())
+
+
+def _write_outbox(
+    connection: sa.Connection,
+    sayings: Sequence[Saying],
+    outbound: Sequence[OutboundMessage | None],
+    ids: Sequence[int],
+    now: datetime,
+) -> None:
+    owners = [saying.conversation for saying in sayings for _ in saying.words]
+    rows = [
+        {
+            "conversation_id": owner.id,
+            "message_id": message_id,
+            "idempotency_key": message.id,
+            "payload": encode_message(message),
+            "ownership_epoch": owner.ownership_epoch if message.sender.role == "bot" else None,
+            "created_at": now,
+        }
+        for owner, message, message_id in zip(owners, outbound, ids, strict=True)
+        if message is not None
+    ]
+    if rows:
+        connection.execute(tables.outbox.insert(), rows)
