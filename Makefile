@@ -4,7 +4,7 @@
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --no-input
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench soak clean
 
 run: .venv/installed
 	@.venv/bin/kfbot serve $(if $(PORT),--port $(PORT))
@@ -20,6 +20,9 @@ lint: .venv-test/installed
 
 bench: .venv-test/installed
 	.venv-test/bin/python -m pytest tests/benchmarks -m benchmark -s
+
+soak: .venv-test/installed
+	.venv-test/bin/python -m pytest tests/faults -m soak -s
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Installing kfbot into .venv (once, about a minute)…"

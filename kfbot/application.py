@@ -49,9 +49,10 @@ class Application:
     async def run(self) -> None:
         """Serve all channels until cancelled; finishes what it holds, for a while."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.inbox.run(), name="inbox")
             for channel, adapter in self.channels.items():
                 tasks.create_task(self._serve_channel(channel, adapter), name=channel)
+            # Not a task beside the channels: they stay open until it has finished what it holds.
+            await self.inbox.run()
 
     async def ask(self, query: str, *, history: Sequence[HistoryMessage] = ()) -> Turn:
         """Answer a question that belongs to no conversation; nothing is stored."""

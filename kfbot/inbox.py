@@ -229,17 +229,21 @@ class Inbox:
 
     async def _step(self, lane: Lane) -> bool:
         """Send one message or work on one batch; True once the lane was given back."""
-        work = await self._messages.work(lane)
-        later = None
-        if work.unsent:
-            delivered = await self._outbox.deliver(lane, work.conversation, work.unsent[0])
-            if delivered.wait_until is None:
-                return delivered.released
-            # What is due later holds up what is to be sent after it, but no turn.
-            later = delivered.wait_until
-        if work.waiting:
-            return await self._take(lane, work.conversation, work.waiting)
-        return await self._messages.release(lane, ready_at=later)
+        work = await self._messages.work(lane, whole=False)
+        with logging_context(channel=work.conversation.address.channel):
+            later = None
+            if work.unsent:
+                delivered = await self._outbox.deliver(lane, work.conversation, work.unsent[0])
+                if delivered.wait_until is None:
+                    return delivered.released
+                # What is due later holds up what is to be sent after it, but no turn.
+                later = delivered.wait_until
+                if work.waiting is None:
+                    work = await self._messages.work(lane)
+            if work.waiting:
+                with logging_context(turn=work.waiting[0].inbox_id):
+                    return await self._take(lane, work.conversation, work.waiting)
+            return await self._messages.release(lane, ready_at=later)
 
     async def _take(
         self, lane: Lane, conversation: Conversation, waiting: Sequence[StoredEvent]

@@ -20,7 +20,7 @@ from kfbot.errors import ConversationChanged, RowUnreadable
 from kfbot.messages import ConversationId, DeliveryReceipt, InboundEvent, OutboundMessage
 from kfbot.store import tables
 from kfbot.store.acceptance import Accepted, accept_all
-from kfbot.store.conversations import conversation_of, select_conversation
+from kfbot.store.conversations import conversation_of, select_conversations
 from kfbot.store.engine import Database
 from kfbot.store.events import decode_event, decode_message, storable_event
 from kfbot.store.lanes import (
@@ -74,7 +74,8 @@ class Work:
     """What a lane has to do."""
 
     conversation: Conversation
-    waiting: tuple[StoredEvent, ...]
+    #: None: not read, since there is a message to be sent first.
+    waiting: tuple[StoredEvent, ...] | None
     unsent: tuple[StoredMessage, ...]
 
 
@@ -253,15 +254,18 @@ class MessageStore:
             return await self._database.write_together(_release, lane, lanes=lanes)
         return await self._database.write(operation, lanes=lanes)
 
-    async def work(self, lane: Lane) -> Work:
+    async def work(self, lane: Lane, *, whole: bool = True) -> Work:
         """What the lane has to do, at most 50 events and 50 messages, in order.
+
+        Args:
+            whole: False: no events are read while there is a message to be sent at once.
 
         Raises:
             ConversationChanged: Another worker has the lane.
             RowUnreadable: What comes first cannot be read: a newer version wrote it, or it is
                 damaged.
         """
-        return await self._database.read(lambda connection: _work(connection, lane))
+        return await self._database.read(lambda connection: _work(connection, lane, whole=whole))
 
     async def is_done(self, inbox_id: int) -> bool:
         """True once an event was worked on, or given up."""
@@ -339,40 +343,46 @@ class MessageStore:
         await self._database.write(lambda c: _mark(c, outbox_id, stored_state="dead", error=error))
 
 
-def _work(connection: sa.Connection, lane: Lane) -> Work:
-    table = tables.lane.c
-    held_now = sa.and_(
-        table.conversation_id == lane.conversation_id,
-        table.owner == lane.owner,
-        table.epoch == lane.epoch,
+_lane, _inbox, _outbox = tables.lane.c, tables.inbox.c, tables.outbox.c
+# Made once: to put a statement together costs more than to run it.
+_CONVERSATION = select_conversations().where(
+    tables.conversation.c.id == sa.bindparam("conversation"),
+    sa.exists().where(
+        _lane.conversation_id == sa.bindparam("conversation"),
+        _lane.owner == sa.bindparam("owner"),
+        _lane.epoch == sa.bindparam("epoch"),
+    ),
+)
+_WAITING = (
+    sa.select(_inbox.id, _inbox.payload, _inbox.attempts, _inbox.received_at, _inbox.crashes)
+    .where(_inbox.conversation_id == sa.bindparam("conversation"), tables.is_waiting)
+    .order_by(_inbox.id)
+    .limit(PAGE)
+)
+_UNSENT = (
+    sa.select(
+        _outbox.id, _outbox.message_id, _outbox.payload, _outbox.ownership_epoch,
+        _outbox.attempts, _outbox.retry_at, _outbox.slot_at, _outbox.created_at,
     )
-    row = connection.execute(
-        select_conversation(lane.conversation_id).where(sa.exists().where(held_now))
-    ).one_or_none()
+    .where(_outbox.conversation_id == sa.bindparam("conversation"), tables.is_unsent)
+    .order_by(_outbox.id)
+    .limit(PAGE)
+)  # fmt: skip
+
+
+def _work(connection: sa.Connection, lane: Lane, *, whole: bool) -> Work:
+    here = {"conversation": lane.conversation_id}
+    ours = here | {"owner": lane.owner, "epoch": lane.epoch}
+    row = connection.execute(_CONVERSATION, ours).one_or_none()
     if row is None:
         raise ConversationChanged(f"another worker took conversation {lane.conversation_id}")
     conversation = conversation_of(row)
-    inbox, outbox = tables.inbox.c, tables.outbox.c
-    waiting = connection.execute(
-        sa.select(inbox.id, inbox.payload, inbox.attempts, inbox.received_at, inbox.crashes)
-        .where(inbox.conversation_id == lane.conversation_id, tables.is_waiting)
-        .order_by(inbox.id)
-        .limit(PAGE)
-    ).all()
-    unsent = connection.execute(
-        sa.select(
-            outbox.id, outbox.message_id, outbox.payload, outbox.ownership_epoch,
-            outbox.attempts, outbox.retry_at, outbox.slot_at, outbox.created_at,
-        )
-        .where(outbox.conversation_id == lane.conversation_id, tables.is_unsent)
-        .order_by(outbox.id)
-        .limit(PAGE)
-    ).all()  # fmt: skip
-    return Work(
-        conversation,
-        tuple(_readable(_stored_event, waiting, "inbox")),
-        tuple(_readable(_stored_message, unsent, "outbox", conversation.address)),
-    )
+    messages = connection.execute(_UNSENT, here).all()
+    unsent = tuple(_readable(_stored_message, messages, "outbox", conversation.address))
+    if not whole and unsent and unsent[0].retry_at is None and unsent[0].slot_at is None:
+        return Work(conversation, None, unsent)
+    events = connection.execute(_WAITING, here).all()
+    return Work(conversation, tuple(_readable(_stored_event, events, "inbox")), unsent)
 
 
 def _readable(read: Callable[..., Any], rows: Sequence[Any], kind: str, *further: Any) -> list[Any]:

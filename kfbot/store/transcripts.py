@@ -141,7 +141,9 @@ class TranscriptStore:
         when the message is repeated.
         """
         message = tables.message.c
-        asked = _message_id_of(conversation_id, event_id).scalar_subquery()
+        asked = _MESSAGE_OF_EVENT.params(
+            conversation=conversation_id, event=event_id
+        ).scalar_subquery()
         here = sa.and_(message.conversation_id == conversation_id, message.role == "customer")
         before = sa.select(sa.func.max(message.id)).where(here, message.id < asked)
         after = sa.select(sa.func.min(message.id)).where(here, message.id > asked)
@@ -153,7 +155,7 @@ class TranscriptStore:
                 message.internal.is_(False),
                 asked.is_not(None),
                 message.id > sa.func.coalesce(before.scalar_subquery(), 0),
-                message.id < sa.func.coalesce(after.scalar_subquery(), sa.literal(2**62)),
+                message.id < sa.func.coalesce(after.scalar_subquery(), sa.literal(_LATEST)),
             )
             .order_by(message.id)
             .limit(200)
@@ -174,32 +176,47 @@ class TranscriptStore:
         return await self._database.read(lambda c: c.execute(query).scalar_one_or_none())
 
 
-def _message_id_of(conversation_id: int, event_id: str) -> sa.Select[Any]:
-    """The transcript's id of a customer's message; none for an event without one."""
-    message = tables.message.c
-    return (
-        sa.select(message.id)
-        .where(message.conversation_id == conversation_id, message.event_id == event_id)
-        .order_by(message.id)
-        .limit(1)
+_message, _turn = tables.message.c, tables.turn.c
+# Made once: to put a statement together costs more than to run it.
+#: The transcript's id of a customer's message; none for an event without one.
+_MESSAGE_OF_EVENT = (
+    sa.select(_message.id)
+    .where(
+        _message.conversation_id == sa.bindparam("conversation"),
+        _message.event_id == sa.bindparam("event"),
     )
+    .order_by(_message.id)
+    .limit(1)
+)
+_HISTORY = (
+    sa.select(_message.role, _message.text)
+    .where(
+        _message.conversation_id == sa.bindparam("conversation"),
+        _message.internal.is_(False),
+        _message.id < sa.bindparam("before"),
+    )
+    .order_by(_message.id.desc())
+    .limit(HISTORY_LENGTH)
+)
+_LAST_TURN = (
+    sa.select(_turn.question, _turn.data)
+    .where(_turn.conversation_id == sa.bindparam("conversation"))
+    .order_by(_turn.id.desc())
+    .limit(1)
+)
+#: Above every id.
+_LATEST = 2**62
 
 
 def _history(
     connection: sa.Connection, conversation_id: int, before_event: str | None
 ) -> tuple[HistoryMessage, ...]:
-    message = tables.message.c
-    query = (
-        sa.select(message.role, message.text)
-        .where(message.conversation_id == conversation_id, message.internal.is_(False))
-        .order_by(message.id.desc())
-        .limit(HISTORY_LENGTH)
-    )
+    here: dict[str, object] = {"conversation": conversation_id}
+    before = None
     if before_event is not None:
-        asked = connection.execute(_message_id_of(conversation_id, before_event))
-        if (first := asked.scalar_one_or_none()) is not None:
-            query = query.where(message.id < first)
-    rows = connection.execute(query).all()
+        asked = connection.execute(_MESSAGE_OF_EVENT, here | {"event": before_event})
+        before = asked.scalar_one_or_none()
+    rows = connection.execute(_HISTORY, here | {"before": before or _LATEST}).all()
     return tuple(HistoryMessage(row.role, row.text) for row in reversed(rows))
 
 
@@ -210,14 +227,7 @@ def _last_choices(connection: sa.Connection, conversation_id: int) -> tuple[Choi
 
 
 def _last_turn(connection: sa.Connection, conversation_id: int) -> sa.Row[Any, Any] | None:
-    turn = tables.turn.c
-    query = (
-        sa.select(turn.question, turn.data)
-        .where(turn.conversation_id == conversation_id)
-        .order_by(turn.id.desc())
-        .limit(1)
-    )
-    return connection.execute(query).one_or_none()
+    return connection.execute(_LAST_TURN, {"conversation": conversation_id}).one_or_none()
 
 
 def _transcript_message(row: sa.Row[Any]) -> TranscriptMessage:

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 LARGEST_BODY = 1024 * 1024
 #: A server that cannot find anything for so long cannot answer.
 HEALTH_TIMEOUT_SECONDS = 5.0
+#: Requests that are still being answered get so long when the server stops.
+SHUTDOWN_SECONDS = 3.0
 #: What the API can do is no secret.
 DESCRIPTION = "/api/v1/openapi.json"
 _HEADERS = {
@@ -73,7 +75,7 @@ async def serving(application: Application, *, port: int | None = None) -> Async
     runner = web.AppRunner(
         create_app(application, Access(tokens, own_token), chat, jobs),
         access_log=None,
-        shutdown_timeout=10,
+        shutdown_timeout=SHUTDOWN_SECONDS,
     )
     await runner.setup()
     site = web.TCPSite(runner, settings.web.host, settings.web.port if port is None else port)

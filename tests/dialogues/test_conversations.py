@@ -179,7 +179,7 @@ async def test_two_whole_questions_get_two_replies_in_order(stage: Stage) -> Non
 
 
 async def test_an_edit_before_the_answer_replaces_the_text(stage: Stage) -> None:
-    first = stage.message("When will my")
+    first = stage.message("About my order,")
     await stage.accept(first)
     edit = MessageEdited(
         event_id="edit-1",
