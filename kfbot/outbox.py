@@ -83,8 +83,11 @@ class Outbox:
             ConversationChanged: The lease is so old that another may have the lane.
             StoreUnavailable: The store is gone; the message may be sent again later.
         """
-        if stored.ownership_epoch not in (None, conversation.ownership_epoch):
-            await self._messages.cancel(stored)
+        epoch = conversation.ownership_epoch
+        if stored.ownership_epoch is not None and stored.ownership_epoch != epoch:
+            # A message of a later epoch is news that came in between the two being read.
+            if stored.ownership_epoch < epoch:
+                await self._messages.cancel(stored)
             return Delivered()
         if (wait_until := await self._wait_until(stored)) is not None:
             return Delivered(wait_until=wait_until)

@@ -36,7 +36,7 @@ class Connections(Protocol):
     """Where queries run; whatever goes wrong comes as SQLAlchemy's own errors."""
 
     async def read(self, query: Query[Result]) -> Result:
-        """Run `query` in a transaction that writes nothing."""
+        """Run `query`, which writes nothing; each of its statements sees what is committed."""
 
     async def write(self, operation: Query[Result]) -> Result:
         """Run `operation` in a transaction and commit it; one at a time."""
@@ -110,12 +110,14 @@ class PostgresConnections:
         Raises:
             ImportError: asyncpg is not installed.
         """
-        self.engine = _postgres_engine(url, READERS, patient=patient)
+        self.engine = _postgres_engine(url, 2 * READERS, patient=patient)
+        self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._writer = _postgres_engine(url, 1, patient=patient)
 
     async def read(self, query: Query[Result]) -> Result:
         """See `Connections`."""
-        async with self.engine.connect() as connection:
+        # No transaction around it: two journeys to the server less.
+        async with self._reader.connect() as connection:
             return await connection.run_sync(query)
 
     async def write(self, operation: Query[Result]) -> Result:

@@ -93,9 +93,15 @@ def free_lanes(connection: sa.Connection, lost: sa.ColumnElement[bool]) -> int:
         How many there were.
     """
     lane, inbox = tables.lane, tables.inbox
+    # What is locked at this moment belongs to somebody who lives.
+    theirs = (
+        sa.select(lane.c.conversation_id)
+        .where(lane.c.owner.is_not(None), lost)
+        .with_for_update(skip_locked=True)
+    )
     freed = connection.execute(
         lane.update()
-        .where(lane.c.owner.is_not(None), lost)
+        .where(lane.c.conversation_id.in_(theirs))
         .values(owner=None, lease_until=None)
         .returning(lane.c.conversation_id)
     )
