@@ -97,7 +97,7 @@ class ChannelAdapter(ABC):
     #: True: only our own server calls `receive_webhook`, having checked who asks;
     #: /webhooks/<channel> does not exist.
     internal: ClassVar[bool] = False
-    #: True: another process sends here; messages stay in the outbox for it.
+    #: True: another process serves it; its conversations are left to that.
     parked: ClassVar[bool] = False
 
     def __init__(self, channel: str, settings: AdapterSettings) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from kfbot.adapter import ChannelAdapter
@@ -20,9 +22,15 @@ from kfbot.inbox import Inbox
 from kfbot.knowledge_base import KnowledgeBase
 from kfbot.messages import ConversationId, InboundEvent, MessageReceived, Sender
 from kfbot.outbox import Outbox, backoff
+from kfbot.places import is_shared
 from kfbot.settings import Settings
 from kfbot.store.conversations import ConversationStore
+from kfbot.store.dead_letters import DeadLetterStore
+from kfbot.store.jobs import JobStore
+from kfbot.store.keys import KeyStore
+from kfbot.store.notices import knowledge_notice
 from kfbot.store.transcripts import TranscriptStore
+from kfbot.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +38,8 @@ logger = logging.getLogger(__name__)
 API_CHANNEL = "api"
 #: A full turn may take so long before the asker is told to come back.
 TURN_TIMEOUT_SECONDS = 25.0
+#: What other processes loaded is looked for this often, in case a notice was missed.
+REFRESH_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +47,8 @@ class Application:
     """All parts, wired. `run` works; the rest is for the HTTP API and the commands."""
 
     settings: Settings
+    #: Where this process keeps what is its own.
+    place: Path
     knowledge: KnowledgeBase
     channels: Mapping[str, ChannelAdapter]
     conversations: ConversationStore
@@ -44,13 +56,20 @@ class Application:
     inbox: Inbox
     outbox: Outbox
     handoff: Handoff
+    dead_letters: DeadLetterStore
+    jobs: JobStore
+    keys: KeyStore
     changes: Changes
+    upkeep: Upkeep
 
     async def run(self) -> None:
         """Serve all channels until cancelled; finishes what it holds, for a while."""
         async with asyncio.TaskGroup() as tasks:
             for channel, adapter in self.channels.items():
                 tasks.create_task(self._serve_channel(channel, adapter), name=channel)
+            if is_shared(self.settings):
+                tasks.create_task(self._follow_knowledge(), name="knowledge")
+            tasks.create_task(self.upkeep.run(), name="upkeep")
             # Not a task beside the channels: they stay open until it has finished what it holds.
             await self.inbox.run()
 
@@ -86,6 +105,22 @@ class Application:
         # An agent took the conversation in the middle of the turn.
         silent = Turn(question=query, decision="silent", confidence=0.0, text="")
         return silent.as_data() if data is None else data
+
+    async def _follow_knowledge(self) -> None:
+        """Take up what other processes load."""
+        notices = [knowledge_notice(name) for name in self.settings.knowledge]
+        with self.changes.watching(*notices) as loaded:
+            while True:
+                loaded.clear()
+                try:
+                    await self.knowledge.refresh()
+                except StoreUnavailable as error:
+                    logger.error("not refreshed: %s", error, extra={"event": "store_unavailable"})
+                except Exception:
+                    logger.exception("not refreshed", extra={"event": "refresh_failed"})
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(REFRESH_SECONDS):
+                        await loaded.wait()
 
     async def _serve_channel(self, channel: str, adapter: ChannelAdapter) -> None:
         """Keep a channel open and store what it yields; a fault stays the channel's own.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import fcntl
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from kfbot.application import API_CHANNEL, Application
 from kfbot.changes import Changes
 from kfbot.desk import AgentDesk
 from kfbot.dialogue import Dialogue
-from kfbot.errors import AlreadyRunning, SettingsError
+from kfbot.errors import SettingsError
 from kfbot.handoff import Handoff
 from kfbot.inbox import Inbox
 from kfbot.knowledge_base import KnowledgeBase, Progress
@@ -29,11 +28,15 @@ from kfbot.outbox import Outbox
 from kfbot.settings import DatabaseSettings, KnowledgeSettings, Settings, describe
 from kfbot.store.clock import DatabaseClock
 from kfbot.store.conversations import ConversationStore
+from kfbot.store.dead_letters import DeadLetterStore
 from kfbot.store.engine import Database
+from kfbot.store.jobs import JobStore
+from kfbot.store.keys import KeyStore
 from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.presence import Presence, new_owner
 from kfbot.store.transcripts import TranscriptStore
+from kfbot.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from knowledge.embedding import Embedder
@@ -42,30 +45,6 @@ logger = logging.getLogger(__name__)
 
 #: Channels that every server has.
 WEB_CHANNEL = "web"
-
-
-@contextmanager
-def owning(data_dir: Path) -> Iterator[None]:
-    """Own the data folder, which is made if need be, for as long as the block runs.
-
-    Raises:
-        AlreadyRunning: Another process owns it.
-        SettingsError: The folder cannot be made or written to.
-    """
-    try:
-        # It holds what customers wrote: for its owner alone.
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (data_dir / "lock").open("a")
-    except OSError as error:
-        raise SettingsError(f"data_dir {data_dir} cannot be used: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunning(
-                f"another kfbot is working in {data_dir}: stop it, or set another data_dir"
-            ) from None
-        yield
 
 
 @asynccontextmanager
@@ -183,21 +162,26 @@ def evaluation_rows(groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, 
 async def build(
     settings: Settings,
     *,
+    place: Path | None = None,
     report: Callable[[str], None] = lambda _: None,
     channels: Mapping[str, ChannelAdapter] | None = None,
     desks: Sequence[AgentDesk] = (),
 ) -> AsyncIterator[Application]:
-    """The application of the settings; the caller owns the data folder (`owning`).
+    """The application of the settings.
 
     Args:
+        place: The caller owns it (`places.owning`); None: the data folder.
         report: Told in one line what a slow start is busy with.
         channels: Instead of those in the settings.
     """
     channels = open_channels(settings) if channels is None else channels
     owner = new_owner()
+    place = place or settings.data_dir
+    # The index is this process's own; the model cache is shared.
+    here, models = settings.model_copy(update={"data_dir": place}), settings.data_dir / "models"
     async with (
         open_database(settings) as database,
-        open_knowledge(settings, database, report) as knowledge,
+        open_knowledge(here, database, report, models=models) as knowledge,
         Presence(database, owner),
     ):
         clock = DatabaseClock(database)
@@ -209,6 +193,7 @@ async def build(
             settings,
             database,
             knowledge,
+            place=place,
             channels=channels,
             desks=desks,
             clock=clock,
@@ -221,6 +206,7 @@ def wire(
     database: Database,
     knowledge: KnowledgeBase,
     *,
+    place: Path | None = None,
     channels: Mapping[str, ChannelAdapter],
     desks: Sequence[AgentDesk] = (),
     clock: Callable[[], datetime] | None = None,
@@ -229,18 +215,19 @@ def wire(
     """Connect the parts; every one of them can be another than usual.
 
     Args:
+        place: Where this process keeps what is its own; None: the data folder.
         clock: None: the database's.
         owner: The name of this process among the replicas; None: a new one.
     """
-    clock = clock or DatabaseClock(database)
+    clock, owner = clock or DatabaseClock(database), owner or new_owner()
     changes = Changes()
     database.subscribe(changes.announce)
-    messages = MessageStore(database, clock)
+    messages = MessageStore(database, clock, channels=_served(channels))
     conversations, transcripts = ConversationStore(database), TranscriptStore(database)
     outcomes = OutcomeStore(database, clock)
     outbox = Outbox(messages, channels, clock)
     inbox = Inbox(
-        owner=owner or new_owner(),
+        owner=owner,
         messages=messages,
         outcomes=outcomes,
         dialogue=Dialogue(
@@ -267,6 +254,7 @@ def wire(
     )
     return Application(
         settings=settings,
+        place=place or settings.data_dir,
         knowledge=knowledge,
         channels=channels,
         conversations=conversations,
@@ -274,8 +262,23 @@ def wire(
         inbox=inbox,
         outbox=outbox,
         handoff=handoff,
+        dead_letters=DeadLetterStore(database, clock),
+        jobs=JobStore(database, clock, owner),
+        keys=KeyStore(database),
         changes=changes,
+        upkeep=Upkeep(
+            database,
+            messages,
+            clock,
+            keep=timedelta(days=settings.database.keep_finished_days),
+        ),
     )
+
+
+def _served(channels: Mapping[str, ChannelAdapter]) -> Collection[str] | None:
+    """The channels whose conversations this process works on; None: all, also forgotten ones."""
+    served = [name for name, adapter in channels.items() if not adapter.parked]
+    return None if len(served) == len(channels) else served
 
 
 def _allowed_knowledge(channels: Mapping[str, ChannelAdapter]) -> dict[str, tuple[str, ...]]:

@@ -25,13 +25,15 @@ class Changes:
                 event.set()
 
     @contextmanager
-    def watching(self, notice: str) -> Iterator[asyncio.Event]:
+    def watching(self, *notices: str) -> Iterator[asyncio.Event]:
         """An event that is set at every such notice; clear it before reading the store."""
         event = asyncio.Event()
-        self._watchers[notice].add(event)
+        for notice in notices:
+            self._watchers[notice].add(event)
         try:
             yield event
         finally:
-            self._watchers[notice].discard(event)
-            if not self._watchers[notice]:
-                del self._watchers[notice]
+            for notice in notices:
+                self._watchers[notice].discard(event)
+                if not self._watchers[notice]:
+                    del self._watchers[notice]

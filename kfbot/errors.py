@@ -4,7 +4,8 @@ KfbotError
 ├── SettingsError                 a person must correct the settings; the start is refused
 ├── StoreError                    the database cannot be used
 │   ├── StoreUnavailable          locked, full or gone: nothing was stored, try later
-│   └── RowUnreadable             a newer version wrote it, or it is damaged; the rest goes on
+│   ├── RowUnreadable             a newer version wrote it, or it is damaged; the rest goes on
+│   └── BackupFailed              there is no backup; the database is as it was
 ├── ChannelError                  (carries the channel)
 │   ├── ChannelUnavailable        try later (retry_after_seconds)
 │   ├── ChannelUnauthorized       stop the channel, tell a person
@@ -47,6 +48,10 @@ class RowUnreadable(StoreError):
         super().__init__(f"{kind} row {row_id} cannot be read: {reason}")
         self.kind = kind
         self.row_id = row_id
+
+
+class BackupFailed(StoreError):
+    """A backup could not be made, or cannot be trusted; nothing is left of it."""
 
 
 class ChannelError(KfbotError):

@@ -98,6 +98,15 @@ class KnowledgeBase(Protocol):
             KnowledgeBaseUnavailable: Nothing was changed.
         """
 
+    async def refresh(self) -> None:
+        """Take up what another process has loaded; until then the state before is asked.
+
+        What cannot be taken up is logged, and stays as it is.
+
+        Raises:
+            StoreUnavailable: Nobody knows what was loaded: the database cannot be read.
+        """
+
     async def examples(self, language: str, limit: int) -> tuple[str, ...]:
         """Some questions in a language ("zh" or "en") that it can answer, for a greeting."""
 

@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 SEND_TIMEOUT_SECONDS = 20.0
 #: A message that could not be delivered for so long is given up.
 GIVEN_UP_AFTER = timedelta(hours=24)
-#: What another process sends is looked at again after so long.
-PARKED = timedelta(seconds=60)
 #: A time that the channel's rate kept free is good for so long.
 SLOT_LIFE = timedelta(seconds=5)
 _LONGEST_WAIT_SECONDS = 600.0
@@ -109,8 +107,6 @@ class Outbox:
         adapter = self._channels.get(stored.message.conversation.channel)
         if adapter is None:
             return None
-        if adapter.parked:
-            return now + PARKED
         rate = adapter.settings.rate_per_second or adapter.capabilities.rate_per_second
         if rate is None:
             return None

@@ -52,6 +52,9 @@ class DatabaseSettings(_Section):
 
     #: SQLAlchemy URL with an async driver; empty: SQLite in the data folder.
     url: SecretStr = SecretStr("")
+    #: Events that were worked on and messages that were sent are kept so long; transcripts are
+    #: not among them. Within that time an event that a platform repeats is recognised.
+    keep_finished_days: int = Field(default=30, ge=1, le=36_500)
 
 
 class EmbeddingSettings(_Section):
@@ -252,7 +255,9 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         update={
             "data_dir": base / settings.data_dir,
             "knowledge": knowledge or _sample_knowledge(),
-            "database": DatabaseSettings(url=SecretStr(_absolute_url(url, base))),
+            "database": settings.database.model_copy(
+                update={"url": SecretStr(_absolute_url(url, base))}
+            ),
             # A name on the hub looks like a relative path too.
             "embedding": settings.embedding.model_copy(
                 update={"model": str(base / model) if (base / model).is_dir() else model}

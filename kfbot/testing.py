@@ -58,6 +58,8 @@ class FakeKnowledgeBase:
     #: Set to make every search fail.
     broken: bool = False
     searched: list[str] = field(default_factory=list)
+    #: How often it was told to look for what others loaded.
+    refreshed: int = 0
 
     async def search(
         self, query: str, *, names: Collection[str] | None = None, limit: int = 10
@@ -80,6 +82,9 @@ class FakeKnowledgeBase:
         if progress is not None:
             progress("reading", 1, 1)
         return (LoadReport(knowledge_base="fake", unchanged=len(self.entries)),)
+
+    async def refresh(self) -> None:
+        self.refreshed += 1
 
     async def examples(self, language: str, limit: int) -> tuple[str, ...]:
         return tuple(entry for entry in self.entries if language_of(entry) == language)[:limit]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.errors import KfbotError, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import KnowledgeStatus, LoadReport, Progress, Retrieval
 from kfbot.language import language_of
-from kfbot.store.chunks import KnowledgeState, KnowledgeStore, Load
+from kfbot.store.chunks import Generation, KnowledgeStore, Load, StoredDocument
 from knowledge.changes import Changes, Reading, Vectors, again, compare, key_of, read
 from knowledge.embedding import BatchingEmbedder, Embedder
 from knowledge.geometry import generic_means
@@ -28,10 +29,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+class _Overtaken(KnowledgeBaseUnavailable):
+    """Another process stored a load while an index was made of the one before."""
+
+
 class Knowledge:
     """Every knowledge base of one company; open it before asking it.
 
-    One process at a time may load; the indexes in its data folder are derived from the store.
+    One process at a time loads a knowledge base. The indexes in the data folder are this
+    process's own; they are derived from the store.
     """
 
     def __init__(
@@ -57,7 +63,11 @@ class Knowledge:
         self._key = key_of(embedder)
         self._indexes: dict[str, Index] = {}
         self._stale: set[str] = set()
+        #: What another model made, and was said to be of no use here.
+        self._passed_over: dict[str, Generation] = {}
         self._loading = asyncio.Lock()
+        #: Held while an index is made of what is stored, and put into service.
+        self._switching = asyncio.Lock()
         self._retrieval: ModuleType | None = None
         self._generic: NDArray[np.float32] | None = None
 
@@ -84,14 +94,14 @@ class Knowledge:
         """
         # LlamaIndex takes seconds to import: not before somebody is going to ask.
         self._retrieval = await asyncio.to_thread(_import_retrieval)
-        async with self._loading:
+        async with self._switching:
             for name in self._sources:
-                await self._bring_up(await self._store.state(name), _ignore)
+                await self._bring_up(name, _ignore)
 
     async def aclose(self) -> None:
         """Close the indexes. Nothing may be asked or loaded any more."""
         await self._batching.aclose()
-        async with self._loading:
+        async with self._loading, self._switching:
             indexes, self._indexes = self._indexes, {}
             for index in indexes.values():
                 await asyncio.to_thread(index.close)
@@ -131,6 +141,29 @@ class Knowledge:
         chosen = self._chosen(names)
         async with self._loading:
             return tuple([await self._load_one(name, progress or _ignore) for name in chosen])
+
+    async def refresh(self) -> None:
+        """Take up what another process has loaded; until then the state before is asked.
+
+        What cannot be taken up is logged, and stays as it is.
+
+        Raises:
+            StoreUnavailable: Nobody knows what was loaded: the database cannot be read.
+        """
+        generations = await self._store.generations()
+        for name in self._sources:
+            if not self._is_news(generations.get(name)):
+                continue
+            try:
+                async with self._switching:
+                    await self._bring_up(name, _ignore)
+            except KfbotError as error:
+                logger.error(
+                    "knowledge base %s stays as it was: %s",
+                    name,
+                    error,
+                    extra={"event": "knowledge_not_refreshed"},
+                )
 
     async def examples(self, language: str, limit: int) -> tuple[str, ...]:
         """Questions of FAQ entries in a language ("zh" or "en"), spread over all of them."""
@@ -179,9 +212,30 @@ class Knowledge:
         return [self._indexes[name] for name in names if name in self._indexes]
 
     async def _load_one(self, name: str, progress: Progress) -> LoadReport:
-        state = await self._store.state(name)
+        async with self._store.loading(name) as check:
+            before = (await self._store.generations()).get(name)
+            from_scratch = before is None or before.embedding_key != self._key
+            changes = await self._changes(name, progress, from_scratch=from_scratch)
+            load = await self._embedded(name, changes, progress, from_scratch=from_scratch)
+            async with self._switching:
+                await check()
+                await self._store.apply(load)
+                await self._bring_up(name, progress)
+        report = changes.report
+        logger.info(
+            "knowledge base %s loaded: %d added, %d changed, %d removed, %d unreadable",
+            name,
+            report.added,
+            report.changed,
+            report.removed,
+            len(report.unreadable),
+            extra={"event": "knowledge_loaded"},
+        )
+        return report
+
+    async def _changes(self, name: str, progress: Progress, *, from_scratch: bool) -> Changes:
+        """How the sources differ from what is stored."""
         stored = await self._store.documents(name)
-        from_scratch = state.embedding_key != self._key
         progress("reading", 0, 1)
         reading = await asyncio.to_thread(_read, self._sources[name])
         missing = await asyncio.to_thread(_missing, self._sources[name])
@@ -189,19 +243,7 @@ class Knowledge:
             compare, name, reading, stored, from_scratch=from_scratch, missing=missing
         )
         progress("reading", 1, 1)
-        load = await self._embedded(name, changes, progress, from_scratch=from_scratch)
-        await self._store.apply(load)
-        await self._bring_up(await self._store.state(name), progress)
-        logger.info(
-            "knowledge base %s loaded: %d added, %d changed, %d removed, %d unreadable",
-            name,
-            changes.report.added,
-            changes.report.changed,
-            changes.report.removed,
-            len(changes.report.unreadable),
-            extra={"event": "knowledge_loaded"},
-        )
-        return changes.report
+        return changes
 
     async def _embedded(
         self, name: str, changes: Changes, progress: Progress, *, from_scratch: bool
@@ -230,33 +272,55 @@ class Knowledge:
             removed=changes.removed,
         )
 
-    async def _bring_up(self, state: KnowledgeState, progress: Progress) -> None:
-        """Have the index of what is stored open, made if need be, and put it into service."""
-        if state.generation == 0:
-            return
-        if state.embedding_key != self._key:
-            self._stale.add(state.name)
-            logger.warning(
-                "knowledge base %s was embedded by another model: load it again",
-                state.name,
-                extra={"event": "knowledge_stale"},
-            )
-            return
-        stamp = Stamp(
-            knowledge_base=state.name,
-            generation=state.generation,
-            embedding_key=self._key,
+    def _is_news(self, newest: Generation | None) -> bool:
+        """True where something is stored that is neither in service nor passed over."""
+        if newest is None or newest == self._passed_over.get(newest.name):
+            return False
+        index = self._indexes.get(newest.name)
+        return index is None or index.stamp != self._stamp(newest)
+
+    def _stamp(self, generation: Generation) -> Stamp:
+        return Stamp(
+            knowledge_base=generation.name,
+            generation=generation.number,
+            embedding_key=generation.embedding_key,
             dimensions=self._embedder.dimensions,
         )
-        before = self._indexes.get(state.name)
-        if before is None or before.stamp != stamp:
-            index = await self._opened_or_built(stamp, progress)
-            # The switch: from here on every question is asked of the new index.
-            self._indexes[state.name] = index
-            self._stale.discard(state.name)
-            if before is not None:
-                await asyncio.to_thread(before.close)
-            await asyncio.to_thread(remove_old, folder_of(self._data_dir, state.name), stamp)
+
+    async def _bring_up(self, name: str, progress: Progress) -> None:
+        """Have the index of what is stored open, made if need be, and put it into service."""
+        while self._is_news(newest := (await self._store.generations()).get(name)):
+            assert newest is not None
+            if newest.embedding_key != self._key:
+                self._pass_over(newest)
+                return
+            with suppress(_Overtaken):
+                await self._switch(await self._opened_or_built(self._stamp(newest), progress))
+
+    def _pass_over(self, newest: Generation) -> None:
+        """Say once that we cannot ask what another model made; what is in service stays there."""
+        self._passed_over[newest.name] = newest
+        if newest.name in self._indexes:
+            remedy = "the state before stays in service; start again with that model"
+        else:
+            remedy = "load it again"
+            self._stale.add(newest.name)
+        logger.warning(
+            "knowledge base %s was embedded by another model: %s",
+            newest.name,
+            remedy,
+            extra={"event": "knowledge_stale"},
+        )
+
+    async def _switch(self, index: Index) -> None:
+        """Ask every question of this index from here on."""
+        before = self._indexes.get(index.knowledge_base)
+        self._indexes[index.knowledge_base] = index
+        self._stale.discard(index.knowledge_base)
+        if before is not None:
+            await asyncio.to_thread(before.close)
+        folder = folder_of(self._data_dir, index.knowledge_base)
+        await asyncio.to_thread(remove_old, folder, index.stamp)
 
     async def _opened_or_built(self, stamp: Stamp, progress: Progress) -> Index:
         folder = folder_of(self._data_dir, stamp.knowledge_base)
@@ -267,10 +331,21 @@ class Knowledge:
         progress("indexing", 0, 1)
         if self._generic is None:
             self._generic = await asyncio.to_thread(generic_means, self._embedder)
-        chunks = self._store.chunks(stamp.knowledge_base)
-        made = await build(chunks, stamp, folder, self._generic)
+        made = await build(self._documents_of(stamp), stamp, folder, self._generic)
         progress("indexing", 1, 1)
         return await asyncio.to_thread(Index.open, made, stamp)
+
+    async def _documents_of(self, stamp: Stamp) -> AsyncIterator[StoredDocument]:
+        """The documents of this very generation.
+
+        Raises:
+            _Overtaken: They may be of a later one, perhaps with another model's vectors.
+        """
+        async for document in self._store.chunks(stamp.knowledge_base):
+            yield document
+        newest = (await self._store.generations())[stamp.knowledge_base]
+        if self._stamp(newest) != stamp:
+            raise _Overtaken(f"knowledge base {newest.name} was loaded again meanwhile")
 
 
 def _missing(sources: Sequence[str]) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from kfbot import __version__
-from kfbot.cli import desk, evaluate, knowledge
+from kfbot.cli import desk, evaluate, knowledge, replay
 from kfbot.cli.options import AsJson, SettingsFile, as_text, run_with
 
 app = typer.Typer(
@@ -138,6 +139,7 @@ def _database() -> None:
     \b
     Examples:
       kfbot db upgrade
+      kfbot db backup
     """
 
 
@@ -154,7 +156,34 @@ def upgrade(settings: SettingsFile = None) -> None:
     run_with(settings, checking.upgrade)
 
 
+@database.command()
+def backup(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE",
+            help="A new file; else kfbot-<UTC time>.sqlite3 in backups/ of the data folder.",
+        ),
+    ] = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Copy the SQLite database into one file, also while a server runs.
+
+    The copy is checked before it gets its name. For PostgreSQL it tells the command to use.
+
+    \b
+    Examples:
+      kfbot db backup
+      kfbot db backup /mnt/safe/kfbot.sqlite3 --settings shop.toml
+    """
+    from kfbot.cli import backing_up
+    from kfbot.settings import load_settings
+
+    backing_up.back_up(load_settings(settings), file)
+
+
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(desk.app, name="desk")
+app.add_typer(replay.app, name="replay")
 app.command()(evaluate.evaluate)
 app.add_typer(database, name="db")

@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kfbot.bootstrap import check_embedding, open_channels, open_database, owning
+from kfbot.bootstrap import check_embedding, open_channels, open_database
 from kfbot.cli.client import find_server
 from kfbot.cli.output import report, say, say_table
 from kfbot.errors import KfbotError, SettingsError, StoreUnavailable
+from kfbot.places import owning
 from kfbot.settings import Settings, load_settings
 from kfbot.store.chunks import KnowledgeStore
+from kfbot.store.dead_letters import count_dead
 from kfbot.store.engine import Database
+from kfbot.store.integrity import find_broken_promises, find_damage, sqlite_file
 from kfbot.store.schema import find_schema
 from kfbot.web.access import check_exposure
 
+#: A database file of more bytes takes so long to be read that it is told.
+LARGE_BYTES = 200_000_000
 _MARKS = {"ok": "✓", "note": "–", "wrong": "✗"}
 
 
@@ -51,7 +56,7 @@ async def upgrade(settings: Settings) -> None:
         AlreadyRunning: A server owns the data folder.
         StoreUnavailable: The database cannot be used, or a newer kfbot made it.
     """
-    with owning(settings.data_dir):
+    with owning(settings):
         before = await find_schema(settings.database_url)
         if before.state == "newer":
             raise StoreUnavailable(_newer(before.current))
@@ -125,6 +130,33 @@ async def _look_at_database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("database", "note", "empty: made at the first start")
     else:
         yield Finding("database", "ok", f"schema {schema.current}, up to date")
+        async with Database(settings.database_url) as database:
+            dead = await database.read(count_dead)
+        if number := dead.inbox + dead.outbox:
+            letters = "dead letter" if number == 1 else "dead letters"
+            yield Finding("database", "note", f"{number} {letters}: kfbot replay list")
+
+
+async def _look_at_integrity(settings: Settings) -> AsyncIterator[Finding]:
+    faults = await _faults(settings)
+    for fault in faults or ():
+        yield Finding("integrity", "wrong", fault)
+    if faults == []:
+        yield Finding("integrity", "ok", "the database is sound")
+
+
+async def _faults(settings: Settings) -> list[str] | None:
+    """What is wrong inside the database; None where there is nothing to look at."""
+    file = sqlite_file(settings.database_url)
+    if file is not None:
+        if file.stat().st_size > LARGE_BYTES:
+            report("Checking the database file…")
+        if damage := await find_damage(file):
+            return damage
+    if (await find_schema(settings.database_url)).state != "current":
+        return None
+    async with Database(settings.database_url) as database:
+        return await find_broken_promises(database)
 
 
 async def _look_at_knowledge(settings: Settings) -> AsyncIterator[Finding]:
@@ -175,6 +207,7 @@ _LOOKS: tuple[tuple[str, _Look], ...] = (
     ("server", _look_at_web),
     ("data_dir", _look_at_data),
     ("database", _look_at_database),
+    ("integrity", _look_at_integrity),
     ("knowledge", _look_at_knowledge),
     ("embedding", _look_at_embedding),
 )

@@ -15,6 +15,7 @@ import httpx
 
 from kfbot.errors import ServerRefused
 from kfbot.knowledge_base import Progress
+from kfbot.places import places
 
 #: The server itself gives a turn 25 s.
 _TIMEOUT = httpx.Timeout(40.0, connect=5.0)
@@ -32,12 +33,19 @@ class Address:
 
 
 async def find_server(data_dir: Path) -> Address | None:
-    """The living server that owns a data folder; None if there is none.
+    """A living server that works in a data folder; None if there is none.
 
     A server.json that a killed server left behind counts for nothing.
     """
+    for place in places(data_dir):
+        if (address := await _living(place)) is not None:
+            return address
+    return None
+
+
+async def _living(place: Path) -> Address | None:
     try:
-        found = json.loads((data_dir / "server.json").read_text(encoding="utf-8"))
+        found = json.loads((place / "server.json").read_text(encoding="utf-8"))
         address = Address(str(found["url"]), str(found["token"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -132,6 +140,25 @@ class Client:
             reports += await self._wait_for(started["job"], progress)
         return reports
 
+    async def dead_letters(self, query: dict[str, str]) -> dict[str, Any]:
+        """A part of the list (`letters`), and what to ask `before` with for the `next`."""
+        found: dict[str, Any] = await self._call("GET", "dead-letters", query=query)
+        return found
+
+    async def dead_letter(self, letter: str) -> dict[str, Any]:
+        """One dead letter, whole."""
+        found: dict[str, Any] = await self._call("GET", f"dead-letters/{letter}")
+        return found
+
+    async def change_dead_letter(self, letter: str, change: str) -> str | None:
+        """`change` is replay or discard; returns why it cannot be done with this letter, if so."""
+        path = f"dead-letters/{letter}/{change}"
+        status, message, _ = await self._answer("POST", path, {})
+        if status in (404, 409):
+            return message
+        _check(status, message)
+        return None
+
     async def _wait_for(self, job_id: str, progress: Progress) -> list[dict[str, Any]]:
         while True:
             job = await self._call("GET", f"jobs/{job_id}")
@@ -151,16 +178,31 @@ class Client:
         *,
         query: dict[str, str] | None = None,
     ) -> Any:
+        status, message, data = await self._answer(method, path, body, query=query)
+        _check(status, message)
+        return data
+
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        query: dict[str, str] | None = None,
+    ) -> tuple[int, str, Any]:
+        """Status, message and data of an answer, whatever it says."""
         try:
             response = await self._http.request(method, path, json=body, params=query)
             answer = response.json()
-            message, data = answer["msg"], answer["data"]
+            return response.status_code, str(answer["msg"]), answer["data"]
         except httpx.TimeoutException:
             raise ServerRefused(f"the server at {self._url} is too slow; look at its log") from None
         except httpx.HTTPError:
             raise ServerRefused(f"the server at {self._url} is gone; try again") from None
         except (ValueError, KeyError, TypeError):
             raise ServerRefused(f"what answers at {self._url} is no kfbot") from None
-        if response.is_error:
-            raise ServerRefused(str(message))
-        return data
+
+
+def _check(status: int, message: str) -> None:
+    if status >= 400:
+        raise ServerRefused(message)

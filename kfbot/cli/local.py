@@ -12,19 +12,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kfbot.adapter import ChannelAdapter
-from kfbot.application import Application
-from kfbot.bootstrap import build, open_channels, owning
+from kfbot.application import API_CHANNEL, Application
+from kfbot.bootstrap import build, open_channels
 from kfbot.cli.client import Address
 from kfbot.cli.output import one_line, progress_bar, report
 from kfbot.errors import ChannelUnavailable
 from kfbot.knowledge_base import KnowledgeBase
 from kfbot.messages import DeliveryReceipt, OutboundMessage
+from kfbot.places import owning
 from kfbot.settings import Settings, WebSettings
 from kfbot.web.server import read_server_file, serving
 
 
 class ParkedChannel(ChannelAdapter):
-    """Stands for a configured channel while only a command runs: its messages wait for `serve`."""
+    """Stands for a channel that a command does not serve: its conversations wait for `serve`."""
 
     parked = True
 
@@ -33,7 +34,7 @@ class ParkedChannel(ChannelAdapter):
         self.capabilities = channel.capabilities
 
     async def send(self, message: OutboundMessage) -> DeliveryReceipt:
-        """Not to be called: a parked channel's messages stay in the outbox.
+        """Not to be called: nothing of a parked channel is worked on.
 
         Raises:
             ChannelUnavailable: Always.
@@ -57,14 +58,14 @@ class _OneLine(logging.Formatter):
 async def local_server(
     settings: Settings, *, talks: bool, publish: bool, load: bool
 ) -> AsyncIterator[Address]:
-    """Own the data folder and serve it on a free port of this machine; see `session.reach`."""
-    with owning(settings.data_dir), TemporaryDirectory(prefix="kfbot-") as private:
-        _log_to(settings.data_dir / "command.log")
+    """Own a place and serve it on a free port of this machine; see `session.reach`."""
+    with owning(settings) as place, TemporaryDirectory(prefix="kfbot-") as private:
+        _log_to(place / "command.log")
         channels = _parked(settings) if talks else {}
-        async with build(settings, report=report, channels=channels) as application:
+        async with build(settings, place=place, report=report, channels=channels) as application:
             if load:
                 await load_if_empty(application.knowledge)
-            folder = settings.data_dir if publish else Path(private)
+            folder = place if publish else Path(private)
             async with _working(application, talks=talks), _serving(application, folder) as own:
                 yield own
 
@@ -91,8 +92,15 @@ def _log_to(file: Path) -> None:
 
 
 def _parked(settings: Settings) -> dict[str, ChannelAdapter]:
-    channels = open_channels(settings)
-    return channels | {name: ParkedChannel(channels[name]) for name in settings.channels}
+    """All channels, of which only the one that commands talk through is served.
+
+    Replicas on other machines may be serving the rest; what a command took from them would wait
+    until it ends.
+    """
+    return {
+        name: channel if name == API_CHANNEL else ParkedChannel(channel)
+        for name, channel in open_channels(settings).items()
+    }
 
 
 @asynccontextmanager
@@ -113,8 +121,8 @@ async def _working(application: Application, *, talks: bool) -> AsyncIterator[No
 async def _serving(application: Application, folder: Path) -> AsyncIterator[Address]:
     """Serve at the loopback address, with server.json in `folder`."""
     web = WebSettings(host="127.0.0.1", port=0, tokens=application.settings.web.tokens)
-    settings = application.settings.model_copy(update={"web": web, "data_dir": folder})
-    async with serving(replace(application, settings=settings)):
+    settings = application.settings.model_copy(update={"web": web})
+    async with serving(replace(application, settings=settings, place=folder)):
         found = read_server_file(folder)
         assert found is not None
         yield Address(*found)

@@ -30,6 +30,8 @@ _STAGES = {
     "embedding": "Embedding",
     "indexing": "Building the index",
     "asking": "Asking",
+    "copying": "Copying (MB)",
+    "checking": "Checking the copy",
 }
 
 

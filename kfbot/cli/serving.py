@@ -6,14 +6,16 @@ import asyncio
 import logging
 import signal
 from contextlib import suppress
+from pathlib import Path
 
 from kfbot.application import Application
-from kfbot.bootstrap import build, owning
+from kfbot.bootstrap import build
 from kfbot.cli.local import load_if_empty
 from kfbot.cli.output import report, say
 from kfbot.errors import KfbotError
 from kfbot.knowledge_base import KnowledgeBase
 from kfbot.logs import configure_logging
+from kfbot.places import owning
 from kfbot.settings import Settings
 from kfbot.web.server import serving
 
@@ -24,12 +26,12 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; a second signal stops at once.
 
     Raises:
-        AlreadyRunning: Another process owns the data folder.
+        AlreadyRunning: Another process owns the data folder, and the database is SQLite.
         SettingsError: The port is taken, a channel's section is wrong, …
     """
     configure_logging(settings.log_format)
-    with owning(settings.data_dir):
-        working = asyncio.create_task(_serve(settings), name="serve")
+    with owning(settings) as place:
+        working = asyncio.create_task(_serve(settings, place), name="serve")
         _stop_on_signals(working)
         with suppress(asyncio.CancelledError):
             await working
@@ -48,12 +50,12 @@ def _stop_on_signals(working: asyncio.Task[None]) -> None:
         loop.add_signal_handler(number, stop)
 
 
-async def _serve(settings: Settings) -> None:
-    async with build(settings, report=report) as application:
+async def _serve(settings: Settings, place: Path) -> None:
+    async with build(settings, place=place, report=report) as application:
         fresh = await load_if_empty(application.knowledge)
         tasks = [asyncio.create_task(application.run(), name="application")]
         if not fresh:
-            tasks.append(asyncio.create_task(_refresh(application.knowledge), name="refresh"))
+            tasks.append(asyncio.create_task(_load(application.knowledge), name="load"))
         try:
             async with serving(application) as url:
                 await _announce(application, url)
@@ -70,7 +72,7 @@ async def _until_broken(running: asyncio.Task[None]) -> None:
     running.result()
 
 
-async def _refresh(knowledge: KnowledgeBase) -> None:
+async def _load(knowledge: KnowledgeBase) -> None:
     """Take up what changed in the sources while no server was running; customers do not wait."""
     try:
         for one in await knowledge.load():

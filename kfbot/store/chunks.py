@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from kfbot.knowledge_base import PassageKind
 from kfbot.store.engine import Database
+from kfbot.store.exclusion import Check, exclusively
 from kfbot.store.notices import knowledge_notice, notify
 from kfbot.store.tables import knowledge_base, knowledge_chunk, knowledge_document
 
@@ -59,6 +61,15 @@ class StoredDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What the last load left in one knowledge base."""
+
+    name: str
+    number: int
+    embedding_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnowledgeState:
     """What is stored of one knowledge base. A new one is at generation 0."""
 
@@ -99,6 +110,26 @@ class KnowledgeStore:
         """
         query = sa.select(knowledge_base.c.name).order_by(knowledge_base.c.name)
         return await self._database.read(lambda c: tuple(c.execute(query).scalars()))
+
+    async def generations(self) -> dict[str, Generation]:
+        """What is stored of every knowledge base that was ever loaded, without counting it.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        table = knowledge_base.c
+        query = sa.select(table.name, table.generation, table.embedding_key)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return {
+            row.name: Generation(
+                name=row.name, number=row.generation, embedding_key=row.embedding_key
+            )
+            for row in rows
+        }
+
+    def loading(self, name: str) -> AbstractAsyncContextManager[Check]:
+        """Be the only process that loads a knowledge base; see `exclusively`."""
+        return exclusively(self._database, knowledge_notice(name))
 
     async def state(self, name: str) -> KnowledgeState:
         """Generation, counts and last load of one knowledge base.

@@ -30,6 +30,8 @@ STATEMENT_TIMEOUT_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 10.0
 # Errors that quote a statement's parameters would carry customers' words into the log.
 _POOL: dict[str, Any] = {"hide_parameters": True}
+#: The class of PostgreSQL's errors whose text quotes the value that it is about.
+_BAD_VALUE = "22"
 
 
 class Connections(Protocol):
@@ -148,13 +150,36 @@ def _postgres_engine(url: URL, connections: int, *, patient: bool) -> AsyncEngin
         server["idle_in_transaction_session_timeout"] = f"{STATEMENT_TIMEOUT_SECONDS}s"
         # Where the whole machine is gone, nobody sends the server's own timeout.
         limits["command_timeout"] = STATEMENT_TIMEOUT_SECONDS + CONNECT_TIMEOUT_SECONDS
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=connections,
         max_overflow=0,
         connect_args=limits | {"server_settings": server},
         **_POOL,
     )
+    sa.event.listen(engine.sync_engine, "handle_error", _forget_values)
+    sa.event.listen(engine.sync_engine, "checkout", _refuse_ended)
+    return engine
+
+
+def _refuse_ended(connection: Any, record: Any, proxy: Any) -> None:
+    """Have a session that the server ended while nobody used it replaced by a new one."""
+    if connection.driver_connection.is_closed():
+        raise sa.exc.DisconnectionError
+
+
+def _forget_values(context: sa.ExceptionContext) -> None:
+    """PostgreSQL and asyncpg quote values too, in the details of an error or in its text."""
+    cause = context.original_exception.__cause__
+    state = getattr(cause, "sqlstate", None)
+    if cause is None or state is None:
+        return
+    if state.startswith(_BAD_VALUE):
+        cause.args = (type(cause).__name__,)
+    vars(cause).pop("detail", None)
+    for error in (context.original_exception, context.sqlalchemy_exception):
+        if error is not None:
+            error.args = (str(cause),)
 
 
 def _sqlite_engine(url: URL, begin: str, connections: int) -> sa.Engine:

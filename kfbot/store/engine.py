@@ -12,7 +12,7 @@ import logging
 import random
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,9 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _SCHEMA_LOCK = 0x6B66626F74
 #: Deadlock and serialisation failure: nothing was stored, and again it may succeed.
 _UNDONE = {"40P01", "40001"}
+#: Classes of PostgreSQL's errors that are no operation's own: the connection, the transaction,
+#: its being undone, a lack of room, locks, a shutdown, the machine, a damaged file.
+_UNAVAILABLE = {"08", "25", "40", "53", "55", "57", "58", "XX"}
 
 
 @dataclass(slots=True, eq=False)
@@ -72,7 +75,9 @@ class Database:
             self.url = make_url(url)
             self.connections: Connections = _connections(self.url)
         except (SQLAlchemyError, ImportError, ValueError) as error:
-            raise SettingsError(f"[database] url: {error}") from None
+            # SQLAlchemy goes on with examples.
+            reason = str(error).partition("\n")[0]
+            raise SettingsError(f"[database] url: {reason}") from None
         #: Tells this process's notices from those of others.
         self.origin = secrets.token_hex(8)
         self._group_size = group_size
@@ -95,12 +100,13 @@ class Database:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._committing is not None:
-            if not self._committing.done():
+        if (committing := self._committing) is not None:
+            if not committing.done():
                 await self._queue.join()
-            self._committing.cancel()
-            await asyncio.gather(self._committing, return_exceptions=True)
+            # From here on nothing is taken: nobody would commit it.
             self._committing = None
+            committing.cancel()
+            await asyncio.gather(committing, return_exceptions=True)
         await self.connections.close()
 
     def subscribe(self, listener: Callable[[str], None]) -> None:
@@ -266,7 +272,8 @@ def _together(
         if isinstance(error, DBAPIError) and _is_unavailable(error):
             raise
         raise _Apart from error
-    return [results[waiting] for waiting in group], _told(connection, origin)
+    notices = take_notices(connection)
+    return [results[waiting] for waiting in group], _told(connection, origin, notices)
 
 
 def _apart(
@@ -276,19 +283,23 @@ def _apart(
     take_notices(connection)
     _lock_lanes(connection, group)
     results: list[Any] = []
+    notices: list[str] = []
     for waiting in group:
         savepoint = connection.begin_nested()
         try:
             [result] = waiting.batch(connection, [waiting.item])
             savepoint.commit()
+            notices += take_notices(connection)
         except Exception as error:
             if isinstance(error, DBAPIError) and _is_unavailable(error):
                 # SQLite may have undone everything already: the savepoint is gone.
                 raise
             savepoint.rollback()
+            # What did not happen is not told.
+            take_notices(connection)
             result = error
         results.append(result)
-    return results, _told(connection, origin)
+    return results, _told(connection, origin, notices)
 
 
 def _one_by_one(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> Sequence[Any]:
@@ -303,9 +314,9 @@ def _lock_lanes(connection: sa.Connection, group: Sequence[_Waiting]) -> None:
         connection.execute(sa.select(lane).where(lane.in_(lanes)).order_by(lane).with_for_update())
 
 
-def _told(connection: sa.Connection, origin: str) -> Collection[str]:
-    """The notices of this transaction, told to other replicas with its commit."""
-    notices = take_notices(connection)
+def _told(connection: sa.Connection, origin: str, notices: Iterable[str]) -> Collection[str]:
+    """The notices of this transaction, each once, told to other replicas with its commit."""
+    notices = tuple(dict.fromkeys(notices))
     if notices and connection.dialect.name == "postgresql":
         connection.execute(
             sa.text("SELECT pg_notify(:channel, told) FROM unnest(CAST(:told AS text[])) AS told"),
@@ -315,7 +326,7 @@ def _told(connection: sa.Connection, origin: str) -> Collection[str]:
 
 
 def _connections(url: URL, *, patient: bool = False) -> Connections:
-    if url.get_backend_name() == "sqlite":
+    if url.drivername in ("sqlite", "sqlite+aiosqlite"):
         if url.database in (None, "", ":memory:"):
             # Readers and writer would each have a database of their own.
             raise SettingsError("[database] url: SQLite needs a file, memory keeps nothing")
@@ -362,9 +373,10 @@ def _sqlstate(error: DBAPIError) -> str | None:
 
 
 def _is_unavailable(error: DBAPIError) -> bool:
-    """True where the database failed, not the operation: its neighbours failed with it.
-
-    PostgreSQL's deadlocks and shutdowns, and SQLite's damaged files, have no class of their own.
-    """
-    nameless = type(error) in (DBAPIError, sa.exc.DatabaseError)
-    return nameless or isinstance(error, sa.exc.OperationalError) or error.connection_invalidated
+    """True where the database failed, not the operation: its neighbours failed with it."""
+    if error.connection_invalidated:
+        return True
+    if (state := _sqlstate(error)) is not None:
+        return state[:2] in _UNAVAILABLE
+    # SQLite's damaged files have no class of their own.
+    return isinstance(error, sa.exc.OperationalError) or type(error) is sa.exc.DatabaseError

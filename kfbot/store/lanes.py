@@ -50,6 +50,16 @@ def held(lane: Lane) -> sa.Update:
     )
 
 
+def on_channels(channels: Collection[str]) -> sa.ColumnElement[bool]:
+    """Of a lane: its conversation is on one of these channels now."""
+    alias = tables.conversation_alias.c
+    return sa.exists().where(
+        alias.conversation_id == tables.lane.c.conversation_id,
+        alias.current,
+        alias.channel.in_(channels),
+    )
+
+
 def set_ready(connection: sa.Connection, conversation_ids: Iterable[int], now: datetime) -> None:
     """Make lanes ready, creating those that are new; locks them in a fixed order."""
     insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert

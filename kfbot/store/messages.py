@@ -29,6 +29,7 @@ from kfbot.store.lanes import (
     free_lanes,
     hasten,
     held,
+    on_channels,
     release_idle,
 )
 from kfbot.store.notices import LANE, notify
@@ -89,9 +90,17 @@ class _Delivery:
 class MessageStore:
     """The rows behind inbox, lanes and outbox."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        *,
+        channels: Collection[str] | None = None,
+    ) -> None:
+        """`channels`: only lanes of their conversations are claimed; None: of all."""
         self._database = database
         self._clock = clock
+        self._served = sa.true() if channels is None else on_channels(channels)
         self._lane_of: dict[ConversationId, int] = {}
 
     async def accept(self, event: InboundEvent) -> Accepted:
@@ -172,6 +181,7 @@ class MessageStore:
                     lane.c.ready_at <= now,
                     sa.or_(lane.c.owner.is_(None), lane.c.owner == owner),
                     lane.c.conversation_id.not_in(running),
+                    self._served,
                 )
                 .order_by(lane.c.ready_at)
                 .limit(limit)
@@ -202,6 +212,7 @@ class MessageStore:
             lane.ready_at.is_not(None),
             sa.or_(lane.owner.is_(None), lane.owner == owner),
             lane.conversation_id.not_in(running),
+            self._served,
         )
         return await self._database.read(lambda c: c.execute(query).scalar_one_or_none())
 
@@ -467,7 +478,10 @@ def _take_slot(
 def _mark(
     connection: sa.Connection, outbox_id: int, *, stored_state: str, **values: object
 ) -> None:
+    """Change a message that is still to be sent: another worker may have sent it meanwhile."""
     outbox = tables.outbox
     connection.execute(
-        outbox.update().where(outbox.c.id == outbox_id).values(state=stored_state, **values)
+        outbox.update()
+        .where(outbox.c.id == outbox_id, tables.is_unsent)
+        .values(state=stored_state, **values)
     )

@@ -97,9 +97,13 @@ class OutcomeStore:
         return results
 
     async def give_up(self, inbox_ids: Sequence[int]) -> None:
-        """Mark events as dead: they will not be worked on again unless an operator says so."""
+        """Mark events as dead: they will not be worked on again unless an operator says so.
+
+        What another worker finished meanwhile stays finished.
+        """
         inbox = tables.inbox
-        dead = inbox.update().where(inbox.c.id.in_(inbox_ids)).values(state="dead")
+        ours = sa.and_(inbox.c.id.in_(inbox_ids), tables.is_waiting)
+        dead = inbox.update().where(ours).values(state="dead")
         await self._database.write(lambda connection: connection.execute(dead).rowcount)
 
     async def agent_says(

@@ -48,7 +48,18 @@ def gone(connection: sa.Connection) -> list[str]:
         return []
     owner = tables.lane.c.owner
     owners = connection.execute(sa.select(owner).where(owner.is_not(None)).distinct()).scalars()
-    held = set(
+    held = _held(connection)
+    return [one for one in owners if (lock := lock_of(one)) is not None and lock not in held]
+
+
+def is_gone(connection: sa.Connection, owner: str) -> bool:
+    """True where another process than this one has ended; on SQLite every other one has."""
+    return connection.dialect.name != "postgresql" or lock_of(owner) not in _held(connection)
+
+
+def _held(connection: sa.Connection) -> set[int]:
+    """The locks of all processes that live."""
+    return set(
         connection.execute(
             sa.text(
                 "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks"
@@ -57,7 +68,6 @@ def gone(connection: sa.Connection) -> list[str]:
             )
         ).scalars()
     )
-    return [one for one in owners if (lock := lock_of(one)) is not None and lock not in held]
 
 
 class Presence:
@@ -101,7 +111,6 @@ class Presence:
         self._lost.clear()
         self._connection = await self._session.enter_async_context(connections.engine.connect())
         await self._connection.execution_options(isolation_level="AUTOCOMMIT")
-        await self._connection.execute(sa.text("SET idle_session_timeout = 0"))
         await self._connection.execute(sa.select(sa.func.pg_advisory_lock(lock_of(self._owner))))
         driver = (await self._connection.get_raw_connection()).driver_connection
         assert driver is not None

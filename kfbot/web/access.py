@@ -14,8 +14,11 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from kfbot.errors import SettingsError
+from kfbot.store.keys import KeyStore
 
 VISITOR_COOKIE = "kfbot_visitor"
+#: The name of the key that signs it, in the store.
+VISITOR_KEY = "visitors"
 #: A visitor is known for so long.
 VISITOR_SECONDS = 180 * 24 * 3600
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
@@ -153,12 +156,20 @@ def _as_sent(text: str) -> bytes:
     return text.encode(errors="surrogateescape")
 
 
-def load_key(data_dir: Path) -> bytes:
-    """The server's signing key, made at first use, readable by its owner alone."""
-    path = data_dir / "visitor.key"
-    if not path.exists():
-        write_private(path, secrets.token_hex(32))
-    return path.read_bytes()
+async def load_key(keys: KeyStore, data_dir: Path) -> bytes:
+    """The key that signs visitors' cookies: made at first use, the same for all replicas.
+
+    Earlier versions kept one in a file of the data folder: it is taken over, so that visitors
+    stay known.
+
+    Raises:
+        StoreUnavailable: The database cannot be used.
+    """
+    file = data_dir / "visitor.key"
+    proposal = file.read_text() if file.exists() else secrets.token_hex(32)
+    key = await keys.settle(VISITOR_KEY, proposal)
+    file.unlink(missing_ok=True)
+    return key.encode()
 
 
 def write_private(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ from kfbot.errors import ConversationChanged
 from kfbot.messages import ConversationId
 from kfbot.store.conversations import ConversationSummary
 from kfbot.store.transcripts import TranscriptMessage
-from kfbot.web.jobs import Jobs, report_data
+from kfbot.web.jobs import Jobs
 
 #: A question may be so long, in characters.
 LONGEST_QUERY = 200_000
@@ -228,12 +228,12 @@ class Api:
         known = self._application.settings.knowledge
         if name is not None and name not in known:
             raise NotFound(f"there is no knowledge base {name}, only {', '.join(known)}")
-        job = self._jobs.start(self._application.knowledge, None if name is None else [name])
-        return success({"job": job.id}, status=202, message="accepted")
+        job_id = await self._jobs.start(None if name is None else [name])
+        return success({"job": job_id}, status=202, message="accepted")
 
     async def job(self, request: web.Request) -> web.Response:
         """How far a job is."""
-        job = self._jobs.find(request.match_info["id"])
+        job = await self._jobs.find(request.match_info["id"])
         if job is None:
             raise NotFound("there is no such job")
         return success(
@@ -243,7 +243,7 @@ class Api:
                 "done": job.done,
                 "total": job.total,
                 "error": job.error,
-                "reports": [report_data(report) for report in job.reports],
+                "reports": list(job.reports),
             }
         )
 

@@ -8,6 +8,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from kfbot.web.access import (
 )
 from kfbot.web.api import Api, BadRequest, NotFound, failure
 from kfbot.web.chat import STATIC, Chat
+from kfbot.web.dead_letters import DeadLetterApi
 from kfbot.web.jobs import Jobs
 
 logger = logging.getLogger(__name__)
@@ -53,7 +55,6 @@ _STATUS: dict[type[Exception], int] = {
     NotFound: 404,
     ConversationChanged: 409,
     KnowledgeBaseUnavailable: 503,
-    StoreUnavailable: 503,
     TimeoutError: 503,
 }
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -65,13 +66,15 @@ async def serving(application: Application, *, port: int | None = None) -> Async
 
     Raises:
         SettingsError: The port is taken, or the address needs tokens.
+        StoreUnavailable: The key of the visitors cannot be read.
     """
     settings = application.settings
     tokens = [token.get_secret_value() for token in settings.web.tokens]
     check_exposure(settings.web.host, tokens)
     own_token = secrets.token_urlsafe(32)
-    jobs = Jobs()
-    chat = Chat(application, Visitors(load_key(settings.data_dir)))
+    jobs = Jobs(application.jobs, application.knowledge)
+    key = await load_key(application.keys, settings.data_dir)
+    chat = Chat(application, Visitors(key))
     runner = web.AppRunner(
         create_app(application, Access(tokens, own_token), chat, jobs),
         access_log=None,
@@ -82,7 +85,7 @@ async def serving(application: Application, *, port: int | None = None) -> Async
     try:
         await _start(site)
         url = _url(settings.web.host, runner)
-        file = settings.data_dir / "server.json"
+        file = application.place / "server.json"
         write_private(file, json.dumps({"url": url, "token": own_token}))
         try:
             yield url
@@ -110,12 +113,7 @@ def create_app(application: Application, access: Access, chat: Chat, jobs: Jobs)
         return web.json_response({"status": "ok"})
 
     async def ready(request: web.Request) -> web.StreamResponse:
-        stopped = application.outbox.stopped
-        reasons = [f"{channel}: {reason}" for channel, reason in stopped.items()]
-        return web.json_response(
-            {"status": "degraded" if reasons else "ok", "reasons": reasons},
-            status=503 if reasons else 200,
-        )
+        return await _readiness(application)
 
     async def openapi(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(STATIC / "openapi.json")
@@ -131,10 +129,27 @@ def create_app(application: Application, access: Access, chat: Chat, jobs: Jobs)
             web.get(DESCRIPTION, openapi),
             web.route("*", "/webhooks/{channel}", webhook),
             *Api(application, jobs).routes(),
+            *DeadLetterApi(application.dead_letters).routes(),
             *chat.routes(),
         ]
     )
     return app
+
+
+async def _readiness(application: Application) -> web.Response:
+    """Whether customers can be served; a message that was given up is no reason against it."""
+    stopped = application.outbox.stopped
+    reasons = [f"{channel}: {reason}" for channel, reason in stopped.items()]
+    dead = None
+    try:
+        async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
+            dead = asdict(await application.dead_letters.count())
+    except (StoreUnavailable, TimeoutError):
+        reasons.append("the database does not answer")
+    return web.json_response(
+        {"status": "degraded" if reasons else "ok", "reasons": reasons, "dead_letters": dead},
+        status=503 if reasons else 200,
+    )
 
 
 def _guarding(access: Access) -> Any:
@@ -161,6 +176,10 @@ async def _answering_errors(request: web.Request, handler: Handler) -> web.Strea
         return failure(error.status, error.reason)
     except (Refused, WebhookRejected) as error:
         return failure(error.status, str(error))
+    except StoreUnavailable as error:
+        # Who has no token is not told what the database says.
+        known = request.path.startswith("/api/")
+        return failure(503, str(error) if known else "nothing can be stored now: send it again")
     except tuple(_STATUS) as error:
         status = next(code for kind, code in _STATUS.items() if isinstance(error, kind))
         return failure(status, str(error))
@@ -188,9 +207,9 @@ def _url(host: str, runner: web.AppRunner) -> str:
     return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
-def read_server_file(data_dir: Path) -> tuple[str, str] | None:
-    """URL and token of the server that owns a data folder; None if none says so."""
+def read_server_file(place: Path) -> tuple[str, str] | None:
+    """URL and token of the server that owns a place; None if none says so."""
     with suppress(OSError, ValueError, KeyError):
-        found = json.loads((data_dir / "server.json").read_text(encoding="utf-8"))
+        found = json.loads((place / "server.json").read_text(encoding="utf-8"))
         return str(found["url"]), str(found["token"])
     return None

@@ -62,10 +62,11 @@ def test_every_command_shows_examples_and_takes_settings(
 
 def test_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
-        *("serve", "chat", "ask", "check", "evaluate", "db upgrade"),
+        *("serve", "chat", "ask", "check", "evaluate", "db upgrade", "db backup"),
         *(f"knowledge {name}" for name in ("load", "reload", "status", "search")),
         *("desk", "desk list", "desk show", "desk claim", "desk reply", "desk handback"),
         "desk resolve",
+        *(f"replay {name}" for name in ("list", "show", "run", "discard")),
     }
 
 
@@ -88,6 +89,13 @@ def test_help_loads_nothing_heavy() -> None:
         (["ask", "hi", "--nope"], "--nope"),
         (["serve", "--port", "70000"], "--port"),
         (["desk", "show", "seven"], "ID"),
+        (["replay", "show", "seven"], "in-12"),
+        (["replay", "run", "in-1", "out"], "in-12"),
+        (["replay", "run"], "--all"),
+        (["replay", "run", "in-1", "--all"], "--all"),
+        (["replay", "run", "in-1", "--channel", "shop"], "--all"),
+        (["replay", "discard"], "--all"),
+        (["replay", "list", "--limit", "101"], "--limit"),
         (["evaluate", "--questions", "q.jsonl"], "--knowledge"),
         (["evaluate", "--knowledge", "a", "--questions", "b", "--max-wrong", "0"], "--max-wrong"),
     ],
@@ -121,10 +129,14 @@ def test_wrong_settings_are_one_line_and_status_1(
         "ask": ["q"],
         "search": ["q"],
         "reply": ["1", "x"],
+        "run": ["--all"],
+        "discard": ["--all"],
     }
     needed = arguments.get(path[-1], [])
     if path == ("evaluate",):
         needed = ["--knowledge", "a", "--questions", "b"]
+    if path == ("replay", "show"):
+        needed = ["in-1"]
     assert run([*path, *needed, "--settings", str(file)]) == 1
     output = capsys.readouterr()
     said = output.out if path == ("check",) else output.err
