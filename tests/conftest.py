@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,19 +16,26 @@ import pytest_asyncio
 
 from kfbot.store.engine import Database
 
+# Not a conftest of its own: one PostgreSQL server serves all folders of tests.
+pytest_plugins = ["tests.postgres"]
+
 
 class Clock:
     """Time that moves only when it is told to, by a microsecond at every look."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+        # The store looks at it in threads of its own.
+        self._moving = threading.Lock()
 
     def __call__(self) -> datetime:
-        self.now += timedelta(microseconds=1)
-        return self.now
+        with self._moving:
+            self.now += timedelta(microseconds=1)
+            return self.now
 
     def advance(self, **by: float) -> None:
-        self.now += timedelta(**by)
+        with self._moving:
+            self.now += timedelta(**by)
 
 
 @pytest.fixture

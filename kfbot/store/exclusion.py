@@ -21,15 +21,16 @@ _SPACE = 0x6B66626F
 AGAIN_SECONDS = 0.5
 _SESSION = {
     "application_name": "kfbot lock",
-    # It is idle while its holder works, however long that takes.
-    "idle_session_timeout": "0",
     # A machine that is switched off says nothing; without these its lock would stay for hours.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "4",
 }
-
-
+#: The session is idle while its holder works, however long that takes. PostgreSQL 13 knows no
+#: such limit.
+_UNLIMITED = sa.text(
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
+)
 Check = Callable[[], Awaitable[None]]
 
 
@@ -53,7 +54,8 @@ async def exclusively(database: Database, what: str) -> AsyncIterator[Check]:
             connection = await stack.enter_async_context(_session(connections))
             await _lock(connection, what)
         except (SQLAlchemyError, OSError) as error:
-            raise StoreUnavailable(f"database: {error}") from error
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise StoreUnavailable(f"database: {reason}") from error
         yield lambda: _check(connection)
 
 
@@ -77,6 +79,7 @@ async def _session(connections: PostgresConnections) -> AsyncIterator[AsyncConne
 async def _lock(connection: AsyncConnection, what: str) -> None:
     digest = hashlib.blake2s(what.encode(), digest_size=4).digest()
     number = int.from_bytes(digest, "big", signed=True)
+    await connection.execute(_UNLIMITED)
     attempt = sa.select(sa.func.pg_try_advisory_lock(_SPACE, number))
     # Asked again and again, not waited for: a server that is gone is then noticed.
     while True:

@@ -51,15 +51,13 @@ def open_file(file: Path, *, immutable: bool = False) -> sqlite3.Connection:
     """
     # Not mode=ro: such a connection leaves a -wal and a -shm behind where no server runs.
     how = "mode=ro&immutable=1" if immutable else "mode=rw"
-    connection = sqlite3.connect(
+    return sqlite3.connect(
         f"{file.as_uri()}?{how}",
         uri=True,
         timeout=BUSY_TIMEOUT_SECONDS,
         isolation_level=None,
         check_same_thread=False,
     )
-    connection.execute("PRAGMA query_only=ON")
-    return connection
 
 
 async def find_damage(file: Path) -> list[str]:

@@ -60,6 +60,17 @@ def on_channels(channels: Collection[str]) -> sa.ColumnElement[bool]:
     )
 
 
+def is_one_of(lanes: Collection[Lane]) -> sa.ColumnElement[bool]:
+    """Of a lane's row: it is one of these, and still as they are."""
+    lane = tables.lane.c
+    ours = [(one.conversation_id, one.owner, one.epoch) for one in lanes]
+    return sa.and_(
+        # SQLite would read the whole table for a list of tuples alone.
+        lane.conversation_id.in_([one.conversation_id for one in lanes]),
+        sa.tuple_(lane.conversation_id, lane.owner, lane.epoch).in_(ours),
+    )
+
+
 def set_ready(connection: sa.Connection, conversation_ids: Iterable[int], now: datetime) -> None:
     """Make lanes ready, creating those that are new; locks them in a fixed order."""
     insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
@@ -82,11 +93,10 @@ def release_idle(connection: sa.Connection, lanes: Collection[Lane]) -> set[int]
     The lanes must be locked: otherwise what comes in at this moment would be left lying.
     """
     lane, inbox, outbox = tables.lane, tables.inbox.c, tables.outbox.c
-    ours = [(one.conversation_id, one.owner, one.epoch) for one in lanes]
     freed = connection.execute(
         lane.update()
         .where(
-            sa.tuple_(lane.c.conversation_id, lane.c.owner, lane.c.epoch).in_(ours),
+            is_one_of(lanes),
             ~sa.exists().where(inbox.conversation_id == lane.c.conversation_id, tables.is_waiting),
             ~sa.exists().where(outbox.conversation_id == lane.c.conversation_id, tables.is_unsent),
         )

@@ -27,7 +27,7 @@ from kfbot.store.conversations import (
 )
 from kfbot.store.engine import Database
 from kfbot.store.events import storable
-from kfbot.store.lanes import Lane, set_ready
+from kfbot.store.lanes import Lane, is_one_of, set_ready
 from kfbot.store.messages import StoredEvent
 from kfbot.store.notices import LANE, conversation_notice, notify
 from kfbot.store.sayings import Saying, Words, say_all
@@ -182,11 +182,10 @@ class OutcomeStore:
 def _epochs_of_held(connection: sa.Connection, lanes: Sequence[Lane]) -> dict[int, int]:
     """The ownership epochs of those conversations whose lanes are still ours."""
     lane, conversation = tables.lane.c, tables.conversation.c
-    ours = [(one.conversation_id, one.owner, one.epoch) for one in lanes]
     rows = connection.execute(
         sa.select(conversation.id, conversation.ownership_epoch)
         .join_from(tables.conversation, tables.lane, lane.conversation_id == conversation.id)
-        .where(sa.tuple_(lane.conversation_id, lane.owner, lane.epoch).in_(ours))
+        .where(is_one_of(lanes))
     )
     return {row.id: row.ownership_epoch for row in rows}
 

@@ -123,6 +123,12 @@ async def staged(database: Database, clock: Any, channel: FakeAdapter) -> AsyncI
 
 
 @pytest.fixture
+def database_url(url: str) -> str:
+    """Every dialogue runs on both databases."""
+    return url
+
+
+@pytest.fixture
 def channel() -> FakeAdapter:
     from kfbot.adapter import Capabilities
 

@@ -23,9 +23,13 @@ from kfbot.bootstrap import open_channels, wire
 from kfbot.settings import load_settings
 from kfbot.store import tables
 from kfbot.store.clock import DatabaseClock
+from kfbot.store.conversations import ConversationStore
 from kfbot.store.engine import Database
+from kfbot.store.messages import MessageStore
+from kfbot.store.outcomes import OutcomeStore
 from kfbot.testing import FakeKnowledgeBase
 from kfbot.web.server import serving
+from tests.conftest import Clock
 
 ENTRIES = {
     "How long do I have to return an item?": "You have 15 days.",
@@ -164,6 +168,21 @@ async def _running(application: Application) -> AsyncIterator[None]:
 def served(tmp_path: Path, template_database: Path) -> Served:
     """Starts a bot in this test's own folder; again after a stop: the same bot."""
     return partial(serving_bot, tmp_path, template_database)
+
+
+@pytest.fixture
+def messages(database: Database, clock: Clock) -> MessageStore:
+    return MessageStore(database, clock)
+
+
+@pytest.fixture
+def outcomes(database: Database, clock: Clock) -> OutcomeStore:
+    return OutcomeStore(database, clock)
+
+
+@pytest.fixture
+def conversations(database: Database) -> ConversationStore:
+    return ConversationStore(database)
 
 
 @pytest_asyncio.fixture

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from kfbot.bootstrap import open_channels, owning, wire
+from kfbot.bootstrap import open_channels, wire
 from kfbot.cli import run
+from kfbot.places import owning
 from kfbot.settings import Settings, load_settings
 from kfbot.store.engine import Database
 from kfbot.testing import FakeKnowledgeBase
@@ -38,7 +39,7 @@ class Server:
 
     async def _serve(self) -> None:
         knowledge = FakeKnowledgeBase({"How do I return a parcel?": ANSWER})
-        with owning(self.settings.data_dir):
+        with owning(self.settings):
             async with Database(self.settings.database_url) as database:
                 channels = open_channels(self.settings)
                 application = wire(self.settings, database, knowledge, channels=channels)

@@ -454,7 +454,8 @@ async def test_the_knowledge_bases_are_listed_and_searched(bot: ServedBot) -> No
 
 async def test_health_is_good_while_questions_are_answered(bot: ServedBot) -> None:
     assert await bot.get("/healthz") == (200, {"status": "ok"})
-    assert await bot.get("/readyz") == (200, {"status": "ok", "reasons": []})
+    status, body = await bot.get("/readyz")
+    assert (status, body["status"], body["reasons"]) == (200, "ok", [])
 
 
 async def test_readiness_is_degraded_while_a_channels_credentials_are_refused(
@@ -504,7 +505,10 @@ async def _routes(bot: ServedBot) -> set[tuple[str, str]]:
     from kfbot.web.server import create_app
 
     app = create_app(
-        bot.application, Access((), "token"), Chat(bot.application, Visitors(b"key")), Jobs()
+        bot.application,
+        Access((), "token"),
+        Chat(bot.application, Visitors(b"key")),
+        Jobs(bot.application.jobs, bot.application.knowledge),
     )
     return {
         (route.method, route.resource.canonical)

@@ -1,34 +1,44 @@
-"""The database engine: groups that commit together, locks, full disks, and what is promised."""
+"""What the engine promises of groups, readers, closing and errors; on both databases."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+import threading
+import traceback
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kfbot.errors import SettingsError, StoreUnavailable
 from kfbot.store import tables
+from kfbot.store.connections import PostgresConnections
 from kfbot.store.engine import Database, Operation
+from tests.integration.stores import listening, statements
 
 asynchronous = pytest.mark.asyncio
 COUNTER = "counter"
 
 
+@pytest.fixture
+def database_url(url: str) -> str:
+    """On both databases."""
+    return url
+
+
 def adding(name: str) -> Operation[None]:
-    async def operation(connection: AsyncConnection) -> None:
-        await connection.execute(tables.knowledge_base.insert().values(name=name))
+    def operation(connection: sa.Connection) -> None:
+        connection.execute(tables.knowledge_base.insert().values(name=name))
 
     return operation
+
+
+def add_all(connection: sa.Connection, names: Sequence[str]) -> list[str]:
+    """The same for many at once: one statement, whose rows are all written or none."""
+    connection.execute(tables.knowledge_base.insert(), [{"name": name} for name in names])
+    return [f"{name} of {len(names)}" for name in names]
 
 
 async def names(database: Database) -> list[str]:
@@ -36,75 +46,16 @@ async def names(database: Database) -> list[str]:
     return list(await database.read(lambda c: c.execute(query).scalars()))
 
 
-async def count(connection: AsyncConnection) -> int:
+def count(connection: sa.Connection) -> int:
     """Read, then write what was read: two of these at once must not lose one."""
     table = tables.knowledge_base
-    query = sa.select(table.c.generation).where(table.c.name == COUNTER)
-    seen: int = (await connection.execute(query)).scalar_one()
-    await connection.execute(
-        table.update().where(table.c.name == COUNTER).values(generation=seen + 1)
-    )
+    query = sa.select(table.c.generation).where(table.c.name == COUNTER).with_for_update()
+    seen: int = connection.execute(query).scalar_one()
+    connection.execute(table.update().where(table.c.name == COUNTER).values(generation=seen + 1))
     return seen
 
 
-@contextmanager
-def listening(event: str, listener: Callable[..., None]) -> Iterator[None]:
-    """Hear what all engines do."""
-    sa.event.listen(sa.Engine, event, listener)
-    try:
-        yield
-    finally:
-        sa.event.remove(sa.Engine, event, listener)
-
-
-@contextmanager
-def full_disk(database_url: str) -> Iterator[None]:
-    """No file of a database opened inside can grow by more than four pages."""
-    file = sa.make_url(database_url).database
-    with sqlite3.connect(str(file)) as connection:
-        [pages] = connection.execute("PRAGMA page_count").fetchone()
-    connection.close()
-
-    def limit(connection: Any, record: Any) -> None:
-        connection.cursor().execute(f"PRAGMA max_page_count={pages + 4}")
-
-    with listening("connect", limit):
-        yield
-
-
-@contextmanager
-def locked_by_another_process(database_url: str) -> Iterator[None]:
-    code = (
-        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN IMMEDIATE');"
-        "print('locked', flush=True); sys.stdin.read()"
-    )
-    file = str(sa.make_url(database_url).database)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "locked\n"
-        yield
-        process.communicate()
-
-
-# Promises
-
-
-@asynchronous
-@pytest.mark.parametrize(
-    ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]
-)
-async def test_sqlite_is_set_up_for_many_readers_and_lost_power(
-    database: Database, pragma: str, value: object
-) -> None:
-    async def read(connection: AsyncConnection) -> object:
-        return (await connection.exec_driver_sql(f"PRAGMA {pragma}")).scalar_one()
-
-    assert await database.write(read) == value
-    async with database.reading() as connection:
-        assert await read(connection) == value
+# Groups
 
 
 @asynchronous
@@ -117,9 +68,38 @@ async def test_operations_that_wait_together_share_a_commit(database: Database) 
 
 
 @asynchronous
+async def test_things_of_one_kind_share_their_statements(database: Database) -> None:
+    wanted = [f"kb-{number:02}" for number in range(50)]
+    with statements() as executed:
+        told = await asyncio.gather(*(database.write_together(add_all, name) for name in wanted))
+    assert told == [f"{name} of 50" for name in wanted]
+    assert len([one for one in executed if one.startswith("INSERT")]) == 1
+    assert await names(database) == wanted
+
+
+@asynchronous
+async def test_kinds_do_not_mix_and_each_keeps_its_order(database: Database) -> None:
+    ran: list[str] = []
+
+    def first(connection: sa.Connection, items: Sequence[int]) -> Sequence[None]:
+        ran.extend(f"first {item}" for item in items)
+        return [None] * len(items)
+
+    def second(connection: sa.Connection, items: Sequence[int]) -> Sequence[None]:
+        ran.extend(f"second {item}" for item in items)
+        return [None] * len(items)
+
+    kinds = [first, second, first, second, first]
+    await asyncio.gather(
+        *(database.write_together(kind, number) for number, kind in enumerate(kinds))
+    )
+    assert ran == ["first 0", "first 2", "first 4", "second 1", "second 3"]
+
+
+@asynchronous
 async def test_a_failing_operation_does_not_touch_its_neighbours(database: Database) -> None:
-    async def failing(connection: AsyncConnection) -> None:
-        await adding("half")(connection)
+    def failing(connection: sa.Connection) -> None:
+        adding("half")(connection)
         raise LookupError("on purpose")
 
     outcomes = await asyncio.gather(
@@ -137,6 +117,65 @@ async def test_a_failing_operation_does_not_touch_its_neighbours(database: Datab
 
 
 @asynchronous
+async def test_what_no_database_can_write_fails_alone_and_is_not_quoted(
+    database: Database,
+) -> None:
+    words = "my secret half \ud83d"
+    outcomes = await asyncio.gather(
+        *(database.write(adding(name)) for name in ("a", words, "b")), return_exceptions=True
+    )
+    assert outcomes[0] is outcomes[2] is None
+    assert isinstance(outcomes[1], Exception)
+    assert "secret" not in "".join(traceback.format_exception(outcomes[1]))
+    assert await names(database) == ["a", "b"]
+
+
+@asynchronous
+async def test_one_of_a_kind_that_fails_is_run_apart_and_only_it_fails(database: Database) -> None:
+    outcomes = await asyncio.gather(
+        *(database.write_together(add_all, name) for name in ("a", "b", "a", "c")),
+        database.write(adding("d")),
+        return_exceptions=True,
+    )
+    assert outcomes[:2] == ["a of 1", "b of 1"]
+    assert isinstance(outcomes[2], IntegrityError)
+    assert outcomes[3:] == ["c of 1", None]
+    assert await names(database) == ["a", "b", "c", "d"]
+
+
+@asynchronous
+async def test_an_error_that_a_kind_returns_is_raised_to_its_own_item_alone(
+    database: Database,
+) -> None:
+    def judged(connection: sa.Connection, items: Sequence[str]) -> list[str | Exception]:
+        add_all(connection, [item for item in items if item != "bad"])
+        return [LookupError(item) if item == "bad" else item for item in items]
+
+    outcomes = await asyncio.gather(
+        *(database.write_together(judged, item) for item in ("a", "bad", "b")),
+        return_exceptions=True,
+    )
+    assert [str(one) for one in outcomes] == ["a", "bad", "b"]
+    assert isinstance(outcomes[1], LookupError)
+    assert await names(database) == ["a", "b"]
+
+
+@asynchronous
+async def test_more_than_one_group_holds_is_written_in_order(database_url: str) -> None:
+    ran: list[int] = []
+
+    def noting(number: int) -> Operation[None]:
+        return lambda connection: ran.append(number)
+
+    async with Database(database_url, group_size=4) as database:
+        commits: list[object] = []
+        with listening("commit", commits.append):
+            await asyncio.gather(*(database.write(noting(number)) for number in range(10)))
+    assert ran == list(range(10))
+    assert len(commits) >= 3
+
+
+@asynchronous
 async def test_two_hundred_operations_that_read_and_then_write_all_count(
     database: Database,
 ) -> None:
@@ -146,7 +185,7 @@ async def test_two_hundred_operations_that_read_and_then_write_all_count(
 
 
 @asynchronous
-async def test_two_writers_on_one_file_do_not_lock_each_other_out(
+async def test_two_writers_on_one_database_do_not_lock_each_other_out(
     database: Database, database_url: str
 ) -> None:
     await database.write(adding(COUNTER))
@@ -158,42 +197,82 @@ async def test_two_writers_on_one_file_do_not_lock_each_other_out(
     assert sorted(number for number in seen if isinstance(number, int)) == list(range(200))
 
 
+# Readers, and those who do not wait
+
+
+@asynccontextmanager
+async def holding_up(database: Database) -> AsyncIterator[tuple[Operation[None], asyncio.Event]]:
+    """An operation that stays in its transaction for as long as the block, and whether it does.
+
+    On SQLite it waits in the writer's thread. On PostgreSQL that would hold up the loop: there
+    it waits for a lock.
+    """
+    loop, inside, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    lock = sa.select(sa.func.pg_advisory_xact_lock(1))
+
+    def stay(connection: sa.Connection) -> None:
+        loop.call_soon_threadsafe(inside.set)
+        if database.is_sqlite:
+            assert go_on.wait(timeout=30)
+        else:
+            connection.execute(lock)
+
+    async with AsyncExitStack() as stack:
+        if isinstance(database.connections, PostgresConnections):
+            engine = database.connections.engine
+            await (await stack.enter_async_context(engine.connect())).execute(lock)
+        stack.callback(go_on.set)
+        yield stay, inside
+
+
 @asynchronous
 async def test_a_reader_sees_what_was_committed_and_nothing_else(database: Database) -> None:
-    inside, go_on = asyncio.Event(), asyncio.Event()
+    async with holding_up(database) as (stay, inside):
 
-    async def slow(connection: AsyncConnection) -> None:
-        await adding("slow")(connection)
-        inside.set()
-        await go_on.wait()
+        def slow(connection: sa.Connection) -> None:
+            adding("slow")(connection)
+            stay(connection)
 
-    writing = asyncio.create_task(database.write(slow))
-    await inside.wait()
-    assert await names(database) == []
-    go_on.set()
+        writing = asyncio.create_task(database.write(slow))
+        await inside.wait()
+        assert await names(database) == []
     await writing
     assert await names(database) == ["slow"]
 
 
 @asynchronous
 async def test_who_stops_waiting_undoes_nothing(database: Database) -> None:
-    inside, go_on = asyncio.Event(), asyncio.Event()
+    async with holding_up(database) as (stay, inside):
 
-    async def slow(connection: AsyncConnection) -> None:
-        inside.set()
-        await go_on.wait()
-        await adding("slow")(connection)
+        def slow(connection: sa.Connection) -> None:
+            stay(connection)
+            adding("slow")(connection)
 
-    impatient = asyncio.create_task(database.write(slow))
-    await inside.wait()
-    queued = [asyncio.create_task(database.write(adding(name))) for name in ("a", "b")]
-    await asyncio.sleep(0)
-    impatient.cancel()
-    queued[0].cancel()
-    await asyncio.gather(impatient, queued[0], return_exceptions=True)
-    go_on.set()
+        impatient = asyncio.create_task(database.write(slow))
+        await inside.wait()
+        queued = [asyncio.create_task(database.write(adding(name))) for name in ("a", "b")]
+        await asyncio.sleep(0)
+        impatient.cancel()
+        queued[0].cancel()
+        outcomes = await asyncio.gather(impatient, queued[0], return_exceptions=True)
+        assert [type(one) for one in outcomes] == [asyncio.CancelledError] * 2
     await queued[1]
     assert await names(database) == ["a", "b", "slow"]
+
+
+@asynchronous
+async def test_a_stream_is_one_snapshot_in_pieces(database: Database) -> None:
+    await asyncio.gather(*(database.write(adding(f"kb-{number}")) for number in range(5)))
+    name = tables.knowledge_base.c.name
+    seen: list[list[str]] = []
+    async for rows in database.stream(sa.select(name).order_by(name), 2):
+        seen.append([row.name for row in rows])
+        await database.write(adding(f"later-{len(seen)}"))
+    assert seen == [["kb-0", "kb-1"], ["kb-2", "kb-3"], ["kb-4"]]
+    assert len(await names(database)) == 8
+
+
+# Closing
 
 
 @asynchronous
@@ -206,78 +285,46 @@ async def test_closing_commits_what_was_waiting(database_url: str) -> None:
         assert await names(database) == ["a", "b", "c"]
 
 
+@asynchronous
+async def test_what_comes_while_it_closes_is_stored_or_refused(database_url: str) -> None:
+    """Nobody is left waiting."""
+    stored: list[str] = []
+
+    async def write_on(database: Database) -> None:
+        for number in range(1_000_000):
+            await database.write(adding(f"{number:07}"))
+            stored.append(f"{number:07}")
+
+    async with Database(database_url) as database:
+        writing = asyncio.create_task(write_on(database))
+        await database.write(adding("first"))
+    async with asyncio.timeout(10):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await writing
+    async with Database(database_url) as database:
+        assert await names(database) == [*stored, "first"]
+
+
+@asynchronous
+async def test_a_closed_database_takes_nothing(database_url: str) -> None:
+    database = Database(database_url)
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await database.write(adding("a"))
+    async with database:
+        pass
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await database.write(adding("a"))
+
+
 # Trouble
-
-
-@asynchronous
-async def test_a_lock_held_by_another_process_is_said_and_nothing_is_stored(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kfbot.store.engine.BUSY_TIMEOUT_SECONDS", 0.01)
-    async with Database(database_url) as database:
-        with locked_by_another_process(database_url):
-            with pytest.raises(StoreUnavailable, match="locked"):
-                await database.write(adding("a"))
-            assert await names(database) == []
-        await database.write(adding("b"))
-        assert await names(database) == ["b"]
-
-
-@asynchronous
-async def test_a_full_disk_is_said_and_what_was_acknowledged_is_kept(database_url: str) -> None:
-    acknowledged: list[str] = []
-
-    async def fill(database: Database) -> None:
-        for number in range(1000):
-            name = f"{number:04}" + "x" * 1000
-            await database.write(adding(name))
-            acknowledged.append(name)
-
-    with full_disk(database_url):
-        async with Database(database_url) as database:
-            with pytest.raises(StoreUnavailable, match="full"):
-                await fill(database)
-            with pytest.raises(StoreUnavailable):
-                await asyncio.gather(*(database.write(adding("y" * 99_000)) for _ in range(5)))
-            assert await names(database) == acknowledged
-    async with Database(database_url) as database:
-        assert await names(database) == acknowledged
-        await database.write(adding("z"))
-
-
-@asynchronous
-async def test_a_database_that_may_only_be_read_refuses_to_store(database_url: str) -> None:
-    file = sa.make_url(database_url).database
-    async with Database(f"sqlite:///file:{file}?mode=ro&uri=true") as database:
-        with pytest.raises(StoreUnavailable, match="readonly"):
-            await database.write(adding("a"))
-        assert await names(database) == []
-
-
-@asynchronous
-async def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
-    file = tmp_path / "kfbot.sqlite3"
-    file.write_bytes(b"this is no database " * 1000)
-    async with Database(f"sqlite:///{file}") as database:
-        with pytest.raises(StoreUnavailable, match="not a database"):
-            await database.upgrade()
-        with pytest.raises(StoreUnavailable):
-            await names(database)
-
-
-@asynchronous
-async def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
-    async with Database(f"sqlite:///{tmp_path}/none/kfbot.sqlite3") as database:
-        with pytest.raises(StoreUnavailable, match="unable to open"):
-            await database.write(adding("a"))
 
 
 @asynchronous
 async def test_the_writer_outlives_an_operation_that_spoils_its_transaction(
     database: Database,
 ) -> None:
-    async def spoiling(connection: AsyncConnection) -> None:
-        await connection.rollback()
+    def spoiling(connection: sa.Connection) -> None:
+        connection.rollback()
 
     outcomes = await asyncio.gather(
         database.write(adding("a")),
@@ -291,26 +338,50 @@ async def test_the_writer_outlives_an_operation_that_spoils_its_transaction(
 
 
 @asynchronous
-async def test_a_closed_database_takes_nothing(database_url: str) -> None:
-    async with Database(database_url) as database:
-        pass
-    with pytest.raises(StoreUnavailable, match="closed"):
-        await database.write(adding("a"))
+async def test_an_error_shows_none_of_the_stored_words(database: Database) -> None:
+    words = "my secret words"
+    await database.write(adding(words))
+    with pytest.raises(IntegrityError) as caught:
+        await database.write(adding(words))
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("url", "is_sqlite"),
+    [
+        ("sqlite:////data/kfbot.sqlite3", True),
+        ("sqlite+aiosqlite:////data/kfbot.sqlite3", True),
+        ("sqlite:///relative.sqlite3", True),
+        ("sqlite:///file:/data/kfbot.sqlite3?mode=ro&uri=true", True),
+        ("postgresql://u:p@db/kfbot", False),
+        ("postgresql+asyncpg://u:p@db:5433/kfbot", False),
+    ],
+)
+def test_a_url_of_either_database_is_taken(url: str, is_sqlite: bool) -> None:
+    assert Database(url).is_sqlite is is_sqlite
 
 
 @asynchronous
-async def test_an_error_shows_none_of_the_stored_words(database: Database) -> None:
-    await database.write(adding("my secret words"))
-    with pytest.raises(IntegrityError) as caught:
-        await database.write(adding("my secret words"))
-    assert "secret" not in str(caught.value)
+async def test_the_driver_in_a_url_makes_no_difference(database_url: str) -> None:
+    url = sa.make_url(database_url)
+    backend = url.get_backend_name()
+    driver = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}[backend]
+    for number, drivername in enumerate((backend, driver), start=1):
+        same = url.set(drivername=drivername).render_as_string(hide_password=False)
+        async with Database(same) as database:
+            await database.write(adding(drivername))
+            assert len(await names(database)) == number
 
 
 @pytest.mark.parametrize(
     "url",
     ["nonsense", "", "postgres://u:hunter2@db/kfbot", "mysql+aiomysql://u:hunter2@db/kfbot",
-     "postgresql+asyncpg://u:hunter2@db:port/kfbot", "sqlite://",
-     "sqlite:///:memory:", "sqlite:///x.db"],
+     "postgresql+psycopg2://u:hunter2@db/kfbot", "postgresql+asyncpg://u:hunter2@db:port/kfbot",
+     "sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite+aiosqlite:///:memory:",
+     "sqlite+pysqlcipher:///x.db", "sqlite://u:hunter2@host/x.db"],
 )  # fmt: skip
 def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^\[database\] url: ") as caught:

@@ -313,6 +313,7 @@ async def test_what_cannot_be_stored_is_not_acknowledged_and_taken_later(
             other.execute("BEGIN IMMEDIATE")
             status, answer = await shop.post(body, "hook-1")
             assert (status, answer["code"], answer["data"]) == (503, 503, None)
+            assert answer["msg"] == "nothing can be stored now: send it again"
             other.rollback()
         assert set((await shop.bot.stored()).values()) == {0}
         assert (await shop.post(body, "hook-1"))[0] == 202

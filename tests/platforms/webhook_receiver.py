@@ -64,6 +64,13 @@ class WebhookReceiver:
         assert self._runner is not None
         await self._runner.cleanup()
 
+    async def answer_to(self, request: web.Request, message: Mapping[str, Any]) -> Answer:
+        """What is said to a verified request; other stand-ins say something else."""
+        answer = self.answers.pop(0) if self.answers else Answer()
+        if answer.hangs:
+            await self._closing.wait()
+        return answer
+
     async def _take(self, request: web.Request) -> web.Response:
         body = await request.read()
         try:
@@ -71,14 +78,13 @@ class WebhookReceiver:
         except WebhookVerificationError:
             return web.Response(status=401)
         webhook_id = request.headers["webhook-id"]
-        self.requests.append(json.loads(body))
+        message = json.loads(body)
+        self.requests.append(message)
         self.webhook_ids.append(webhook_id)
         self.timestamps.append(int(request.headers["webhook-timestamp"]))
-        answer = self.answers.pop(0) if self.answers else Answer()
-        if answer.hangs:
-            await self._closing.wait()
+        answer = await self.answer_to(request, message)
         if 200 <= answer.status < 300:
-            self.kept[webhook_id] = self.requests[-1]
+            self.kept[webhook_id] = message
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
     async def _take_elsewhere(self, request: web.Request) -> web.Response:

@@ -16,7 +16,6 @@ from kfbot.web.access import (
     check_exposure,
     check_same_origin,
     is_loopback,
-    load_key,
     write_private,
 )
 from kfbot.web.api import number
@@ -92,11 +91,6 @@ def test_a_private_file_is_its_owners_alone(tmp_path: Path) -> None:
         assert file.read_text() == text
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [file]
-
-
-def test_the_key_of_the_visitors_stays_the_same(tmp_path: Path) -> None:
-    assert load_key(tmp_path) == load_key(tmp_path)
-    assert len(load_key(tmp_path)) >= 32
 
 
 @pytest.mark.parametrize(

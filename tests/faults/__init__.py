@@ -1,0 +1,1 @@
+"""Faults on purpose: real processes are killed under load, and what was said is compared."""
