@@ -38,6 +38,7 @@ class Stamp:
 
     knowledge_base: str
     generation: int
+    revision: str = ""
     embedding_key: str
     dimensions: int
     engine: str = ENGINE
@@ -45,8 +46,9 @@ class Stamp:
 
     @property
     def folder_name(self) -> str:
-        """Generation and a hash of the embedding key."""
-        digest = hashlib.blake2s(self.embedding_key.encode()).hexdigest()
+        """Generation and a hash of its revision and the embedding key."""
+        made_from = f"{self.revision}{self.embedding_key}"
+        digest = hashlib.blake2s(made_from.encode()).hexdigest()
         return f"{self.generation}-{digest[:12]}"
 
 

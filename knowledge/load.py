@@ -283,6 +283,7 @@ class Knowledge:
         return Stamp(
             knowledge_base=generation.name,
             generation=generation.number,
+            revision=generation.revision,
             embedding_key=generation.embedding_key,
             dimensions=self._embedder.dimensions,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -66,6 +67,8 @@ class Generation:
 
     name: str
     number: int
+    #: Chance made it, with the number: in a restored database numbers come again.
+    revision: str
     embedding_key: str
 
 
@@ -118,11 +121,14 @@ class KnowledgeStore:
             StoreUnavailable: The database cannot be read.
         """
         table = knowledge_base.c
-        query = sa.select(table.name, table.generation, table.embedding_key)
+        query = sa.select(table.name, table.generation, table.revision, table.embedding_key)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return {
             row.name: Generation(
-                name=row.name, number=row.generation, embedding_key=row.embedding_key
+                name=row.name,
+                number=row.generation,
+                revision=row.revision,
+                embedding_key=row.embedding_key,
             )
             for row in rows
         }
@@ -305,10 +311,12 @@ def _finish(connection: sa.Connection, load: Load, changed: bool) -> int:
     before = connection.execute(query).one()
     changed = changed or before.generation == 0 or before.embedding_key != load.embedding_key
     generation: int = before.generation + changed
+    revision = {"revision": secrets.token_hex(6)} if changed else {}
     connection.execute(
         sa.update(knowledge_base)
         .where(here)
         .values(
+            **revision,
             generation=generation,
             embedding_key=load.embedding_key,
             loaded_at=load.loaded_at,

@@ -294,6 +294,8 @@ knowledge_base = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     #: Raised by every load that changed something; names the index folder.
     sa.Column("generation", sa.Integer, nullable=False, default=0),
+    #: Chance makes it with the generation: a restored database counts the same numbers again.
+    sa.Column("revision", sa.Text, nullable=False, default="", server_default=""),
     #: The embedding model that made the vectors; another one means embedding again.
     sa.Column("embedding_key", sa.Text, nullable=False, default=""),
     sa.Column("loaded_at", UtcTime),

@@ -56,6 +56,9 @@ def upgrade() -> None:
             postgresql_where=sa.text("state = 'dead'"),
         )
 
+    with op.batch_alter_table("knowledge_base", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("revision", sa.Text(), server_default="", nullable=False))
+
     with op.batch_alter_table("lane", schema=None) as batch_op:
         batch_op.create_index(
             "ix_lane_owner",
@@ -94,6 +97,9 @@ def downgrade() -> None:
 
     with op.batch_alter_table("message", schema=None) as batch_op:
         batch_op.drop_index("ix_message_conversation_id_platform_id")
+
+    with op.batch_alter_table("knowledge_base", schema=None) as batch_op:
+        batch_op.drop_column("revision")
 
     with op.batch_alter_table("lane", schema=None) as batch_op:
         batch_op.drop_index(

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlalchemy.engine import make_url
 
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import LoadReport
@@ -460,3 +461,28 @@ async def test_a_source_that_is_gone_as_a_whole_keeps_what_it_gave(tmp_path: Pat
     assert report.removed == 0
     assert report.unreadable == (f"{source}: does not exist",)
     assert [passage.document_id for passage in found.passages] == ["a.md"]
+
+
+async def test_a_restored_backup_never_meets_an_index_of_later_days(
+    database_url: str, tmp_path: Path, shop: Path, embedder: WordEmbedder
+) -> None:
+    """A restored database counts its generations again from where it was saved."""
+    file = Path(str(make_url(database_url).database))
+
+    async def load(refunds: str | None) -> str:
+        async with (
+            Database(database_url) as database,
+            opened(KnowledgeStore(database), embedder, tmp_path, shop=shop) as knowledge,
+        ):
+            if refunds is not None:
+                write_faq(shop / "faq.jsonl", refunds=refunds)
+                await knowledge.load()
+            return await answer(knowledge, "What about refunds?")
+
+    assert await load("on Monday") == "on Monday"
+    shutil.copy(file, tmp_path / "backup.sqlite3")
+    assert await load("on Tuesday") == "on Tuesday"
+    shutil.copy(tmp_path / "backup.sqlite3", file)
+    assert await load("on Wednesday") == "on Wednesday"
+    shutil.copy(tmp_path / "backup.sqlite3", file)
+    assert await load(None) == "on Monday"
