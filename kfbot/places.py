@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -47,7 +47,7 @@ def owning(settings: Settings) -> Iterator[Path]:
     for place in places(settings.data_dir)[: LIMIT if shared else 1]:
         lock = _lock(place)
         if lock is not None:
-            with lock:
+            with lock, _database_lock(settings):
                 yield place
             return
     who = f"{LIMIT} processes are" if shared else "another kfbot is"
@@ -57,14 +57,33 @@ def owning(settings: Settings) -> Iterator[Path]:
     )
 
 
+def _database_lock(settings: Settings) -> AbstractContextManager[object]:
+    """The lock of an SQLite file that lies elsewhere: two data folders may name the same one."""
+    url = settings.database_url
+    file = Path(url.partition(":///")[2].partition("?")[0])
+    if is_shared(settings) or file.parent == settings.data_dir or not file.parent.is_dir():
+        return nullcontext()
+    lock = _locked(file.with_name(f"{file.name}.lock"))
+    if lock is None:
+        raise AlreadyRunning(f"another kfbot is working on {file}: stop it, or set another url")
+    return lock
+
+
 def _lock(place: Path) -> IO[str] | None:
     """The lock of a place, which ends when it is closed; None where another process has it."""
     try:
         # It holds what customers wrote: for its owner alone.
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (place / "lock").open("a")
     except OSError as error:
         raise SettingsError(f"data_dir {place} cannot be used: {error.strerror}") from error
+    return _locked(place / "lock")
+
+
+def _locked(file: Path) -> IO[str] | None:
+    try:
+        lock = file.open("a")
+    except OSError as error:
+        raise SettingsError(f"{file.parent} cannot be used: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -61,3 +61,17 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
     with pytest.raises(SettingsError, match="data cannot be used: "), owning(settings(tmp_path)):
         pass
+
+
+def test_two_data_folders_cannot_share_an_sqlite_file(tmp_path: Path) -> None:
+    file = tmp_path / "kept" / "bot.sqlite3"
+    file.parent.mkdir()
+    one, other = (settings(tmp_path / name, f"sqlite:///{file}") for name in ("a", "b"))
+    with owning(one):
+        with pytest.raises(AlreadyRunning) as refused, owning(other):
+            pass
+        assert str(refused.value) == (
+            f"another kfbot is working on {file}: stop it, or set another url"
+        )
+    with owning(other):
+        pass
