@@ -19,7 +19,7 @@ from kfbot.outbox import Delivered, Outbox
 from kfbot.store.acceptance import Accepted
 from kfbot.store.engine import Database
 from kfbot.store.lanes import Lane
-from kfbot.store.messages import MessageStore, StoredEvent, Work
+from kfbot.store.messages import PAGE, MessageStore, StoredEvent, Work
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.turn import Outcome
 from tests.integration.lane_model import (
@@ -220,7 +220,7 @@ class World:
         assert chat.is_held(held.lane)
         assert held.work.conversation == chat.conversation
         waiting = [stored.event for stored in held.work.waiting or ()]
-        assert waiting == [one.event for one in chat.waiting()]
+        assert waiting == [one.event for one in chat.waiting()[:PAGE]]
         return held.work
 
     def commit(

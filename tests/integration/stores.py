@@ -14,7 +14,7 @@ from kfbot.messages import ConversationId, MessageReceived, Sender
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.engine import Database
 from kfbot.store.lanes import Lane
-from kfbot.store.messages import MessageStore, Work
+from kfbot.store.messages import MessageStore, StoredMessage, Work
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.turn import Outcome, Reply
 from tests.conftest import Clock
@@ -65,6 +65,24 @@ async def outcome_in(conversations: ConversationStore, lane: Lane, *texts: str) 
     turn = Turn(question="q", decision="answer", confidence=1.0, text=" ".join(texts))
     replies = tuple(Reply(text=text) for text in texts)
     return Outcome(before=before, after=before, turn=turn, replies=replies)
+
+
+async def replied(
+    messages: MessageStore,
+    outcomes: OutcomeStore,
+    conversations: ConversationStore,
+    clock: Clock,
+    *texts: str,
+) -> tuple[Lane, Work]:
+    """A lane in which the bot has these replies to send, and nothing else to do."""
+    await messages.accept(message(clock, 1))
+    [lane] = await claimed(messages)
+    return lane, await answered(messages, outcomes, conversations, lane, *texts)
+
+
+async def unsent(messages: MessageStore, lane: Lane) -> tuple[StoredMessage, ...]:
+    """What a lane has to send."""
+    return (await messages.work(lane)).unsent
 
 
 async def count(database: Database, table: sa.Table) -> int:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kfbot.messages import ConversationId, Sender
@@ -76,9 +76,10 @@ class Play:
             self._act(dice, dice.choice(list(self.world.chats.values())))
 
     def agent_acts_in_the_middle_of_a_turn(self, dice: Random) -> None:
-        for _, held in self._held(dice, lambda held: held.work and held.work.waiting):
-            self._act(dice, self.world.chats[held.number])
-            self.a_turn_ends(dice)
+        for one, held in self._held(dice, lambda held: held.sending is None):
+            if self.world.look(one, held) is not None:
+                self._act(dice, self.world.chats[held.number])
+                self._end_turn(dice, one, held)
 
     def _act(self, dice: Random, chat: Chat) -> None:
         change = dice.choice(["says", "claim", "hand_back", "resolve"])
@@ -123,13 +124,17 @@ class Play:
     def a_turn_ends(self, dice: Random) -> None:
         """Much may have happened since it began."""
         for one, held in self._held(dice, lambda held: held.work and held.work.waiting):
-            assert held.work is not None
-            batch = batch_of(held.work.waiting or (), dice.randint(1, 3))
-            if (kind := dice.choice([*KINDS, "fails", "is given up"])) in KINDS:
-                outcome = outcome_for(held.work.conversation, batch, kind)
-                self.world.commit(one, held, batch, outcome)
-            else:
-                self.world.fail(one, held, batch[0].inbox_id, given_up=kind == "is given up")
+            self._end_turn(dice, one, held)
+
+    def _end_turn(self, dice: Random, one: Process, held: Held) -> None:
+        if held.work is None or not held.work.waiting:
+            return
+        batch = batch_of(held.work.waiting, dice.randint(1, 3))
+        if (kind := dice.choice([*KINDS, "fails", "is given up"])) in KINDS:
+            outcome = outcome_for(held.work.conversation, batch, kind)
+            self.world.commit(one, held, batch, outcome)
+        else:
+            self.world.fail(one, held, batch[0].inbox_id, given_up=kind == "is given up")
 
     def the_platform_answers(self, dice: Random) -> None:
         for one, held in self._held(dice, lambda held: held.sending is not None):
@@ -220,6 +225,9 @@ STEPS = {
 }
 
 
+NAMES = st.sampled_from([step.__name__ for step, times in STEPS.items() for _ in range(times)])
+
+
 @contextmanager
 def bench_on(url: str) -> Iterator[Bench]:
     bench = Bench(url)
@@ -237,7 +245,6 @@ def bench_on(url: str) -> Iterator[Bench]:
 
 
 def play(url: str, examples: int) -> None:
-    # One number a step: so a failing play gets shorter until every step of it matters.
     @settings(
         max_examples=examples,
         deadline=None,
@@ -245,14 +252,11 @@ def play(url: str, examples: int) -> None:
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.lists(st.integers(0, 2**32), min_size=40, max_size=60))
-    def plays(numbers: list[int]) -> None:
+    @given(st.lists(st.tuples(NAMES, st.integers(0, 2**32)), min_size=30, max_size=60))
+    def plays(script: list[tuple[str, int]]) -> None:
         scene = Play(bench)
-        for number in numbers:
-            dice = Random(number)
-            [step] = dice.choices(list(STEPS), list(STEPS.values()))
-            note(f"{step.__name__} {number}")
-            step(scene, dice)
+        for name, number in script:
+            getattr(scene, name)(Random(number))
             scene.world.check()
         scene.end()
 

@@ -1,406 +1,115 @@
-"""Inbox, lanes and outbox on a real database: once, in order, fenced, and over a restart."""
+"""The rows of a lane: read in order, kept apart, finished once; on both databases."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import pytest_asyncio
 import sqlalchemy as sa
 
 from kfbot.adapter import Capabilities
-from kfbot.conversation import Turn
-from kfbot.errors import ConversationChanged, StoreUnavailable
+from kfbot.errors import RowUnreadable
 from kfbot.messages import (
     ConversationId,
     ConversationMoved,
     DeliveryReceipt,
-    MessageDeleted,
-    MessageEdited,
-    MessageReceived,
     OutboundMessage,
     Sender,
 )
 from kfbot.store import tables
-from kfbot.store.acceptance import Accepted
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.engine import Database
-from kfbot.store.lanes import Lane
-from kfbot.store.messages import MessageStore
+from kfbot.store.messages import PAGE, MessageStore
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.transcripts import TranscriptStore
-from kfbot.turn import Outcome, Reply
+from kfbot.turn import Outcome
 from tests.conftest import Clock
-from tests.integration.test_store_engine import full_disk, locked_by_another_process
-from tests.postgres import new_database, postgres_server
+from tests.integration.stores import CHAT, claimed, message, outcome_in, replied, states, unsent
 
 pytestmark = pytest.mark.asyncio
-CHAT = ConversationId("shop", "chat-1")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def template(server: str) -> Iterator[str]:
-    """The name of a PostgreSQL database with the newest schema, to be copied."""
-
-    async def create(url: str) -> None:
-        async with Database(url) as database:
-            await database.upgrade()
-
-    with new_database(server) as url:
-        asyncio.run(create(url))
-        yield str(sa.make_url(url).database)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A database with the newest schema."""
-    if request.param == "sqlite":
-        yield request.getfixturevalue("database_url")
-        return
-    server = request.getfixturevalue("server")
-    with new_database(server, like=request.getfixturevalue("template")) as copy:
-        yield copy
-
-
-@pytest_asyncio.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    async with Database(url) as opened:
-        yield opened
 
 
 @pytest.fixture
-def messages(database: Database, clock: Clock) -> MessageStore:
-    return MessageStore(database, clock)
+def database_url(url: str) -> str:
+    """On both databases."""
+    return url
 
 
-@pytest.fixture
-def outcomes(database: Database, clock: Clock) -> OutcomeStore:
-    return OutcomeStore(database, clock)
+async def spoil(database: Database, table: sa.Table, row_id: int, payload: Any) -> None:
+    """Have a row hold what this version cannot read."""
+    spoilt = table.update().where(table.c.id == row_id).values(payload=payload)
+    await database.write(lambda connection: connection.execute(spoilt).rowcount)
 
 
-@pytest.fixture
-def conversations(database: Database) -> ConversationStore:
-    return ConversationStore(database)
+# What is to be done
 
 
-def message(
-    clock: Clock, number: int, chat: ConversationId = CHAT, **fields: Any
-) -> MessageReceived:
-    values: dict[str, Any] = {
-        "event_id": f"event-{number}",
-        "conversation": chat,
-        "message_id": f"message-{number}",
-        "sender": Sender("customer-1"),
-        "sent_at": clock(),
-        "text": f"text {number}",
-    }
-    return MessageReceived(**values | fields)
-
-
-async def count(database: Database, table: sa.Table) -> int:
-    query = sa.select(sa.func.count()).select_from(table)
-    return int(await database.read(lambda c: c.execute(query).scalar_one()))
-
-
-async def states(database: Database, table: sa.Table) -> list[str]:
-    async with database.reading() as connection:
-        return list(
-            (await connection.execute(sa.select(table.c.state).order_by(table.c.id))).scalars()
-        )
-
-
-async def claimed(
-    messages: MessageStore, owner: str = "one", *, limit: int = 9
-) -> tuple[Lane, ...]:
-    return await messages.claim(owner, limit=limit, lease_seconds=30)
-
-
-async def answered(
-    messages: MessageStore,
-    outcomes: OutcomeStore,
-    conversations: ConversationStore,
-    lane: Lane,
-    *texts: str,
-) -> None:
-    """Finish what waits in a lane with replies of the bot."""
-    before = await conversations.get(lane.conversation_id)
-    turn = Turn(question="q", decision="answer", confidence=1.0, text=" ".join(texts))
-    replies = tuple(Reply(text=text) for text in texts)
-    outcome = Outcome(before=before, after=before, turn=turn, replies=replies)
-    await outcomes.commit(lane, await messages.waiting(lane), outcome, Capabilities())
-
-
-# Accepting
-
-
-async def test_fifty_repeats_at_once_are_one_event(
-    messages: MessageStore, database: Database, clock: Clock
-) -> None:
-    event = message(clock, 1)
-    accepted = await asyncio.gather(*(messages.accept(event) for _ in range(50)))
-    assert sorted(one.repeated for one in accepted) == [False] + [True] * 49
-    assert len({(one.inbox_id, one.conversation_id) for one in accepted}) == 1
-    for table in (tables.inbox, tables.message, tables.conversation, tables.customer, tables.lane):
-        assert await count(database, table) == 1, table.name
-
-
-async def test_a_repeat_is_known_after_it_was_worked_on(
+async def test_what_is_to_be_done_comes_in_pages_and_in_order(
     messages: MessageStore,
     outcomes: OutcomeStore,
     conversations: ConversationStore,
     clock: Clock,
 ) -> None:
-    accepted = await messages.accept(message(clock, 1))
-    [lane] = await claimed(messages)
-    await answered(messages, outcomes, conversations, lane, "yes")
-    again = await messages.accept(message(clock, 1, text="changed"))
-    assert again == Accepted(accepted.inbox_id, accepted.conversation_id, repeated=True)
-    assert await messages.waiting(lane) == ()
+    lane, work = await replied(
+        messages, outcomes, conversations, clock, *(f"reply {one}" for one in range(PAGE + 2))
+    )
+    assert [one.message.text for one in work.unsent] == [f"reply {one}" for one in range(PAGE)]
+    events = [message(clock, number) for number in range(2, PAGE + 4)]
+    for event in events:
+        await messages.accept(event)
+    work = await messages.work(lane)
+    assert [stored.event for stored in work.waiting or ()] == events[:PAGE]
 
 
-async def test_the_same_event_id_on_another_channel_is_another_event(
-    messages: MessageStore, clock: Clock
-) -> None:
-    one = await messages.accept(message(clock, 1))
-    other = await messages.accept(message(clock, 1, ConversationId("crm", "chat-1")))
-    assert not other.repeated
-    assert one.conversation_id != other.conversation_id
-
-
-async def test_the_inbox_keeps_the_order_of_acceptance(
-    messages: MessageStore, clock: Clock
-) -> None:
-    chats = [ConversationId("shop", f"chat-{number % 3}") for number in range(60)]
-    events = [message(clock, number, chat) for number, chat in enumerate(chats)]
-    accepted = await asyncio.gather(*(messages.accept(event) for event in events))
-    assert [one.inbox_id for one in accepted] == sorted(one.inbox_id for one in accepted)
-    lanes = await claimed(messages)
-    assert len(lanes) == 3
-    for lane in lanes:
-        waiting = [stored.event for stored in await messages.waiting(lane)]
-        expected = [
-            event
-            for event, one in zip(events, accepted, strict=True)
-            if one.conversation_id == lane.conversation_id
-        ]
-        assert waiting == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [("a\0b", "ab"), ("half \ud83d", "half ?"), ("\ud83d\udc4d"[:1] + "x", "?x"), ("👍", "👍")],
-)
-async def test_words_that_no_database_takes_are_made_storable(
-    messages: MessageStore, database: Database, clock: Clock, text: str, kept: str
-) -> None:
-    name = Sender("7", display_name="Ann\0")
-    accepted = await messages.accept(message(clock, 1, text=text, sender=name))
-    [lane] = await claimed(messages)
-    [stored] = await messages.waiting(lane)
-    assert isinstance(stored.event, MessageReceived)
-    assert (stored.event.text, stored.event.sender.display_name) == (kept, "Ann")
-    [said] = await TranscriptStore(database).transcript(accepted.conversation_id)
-    assert said.text == kept
-
-
-async def test_an_edit_and_a_deletion_change_the_transcript(
-    messages: MessageStore, database: Database, clock: Clock
-) -> None:
-    accepted = await messages.accept(message(clock, 1))
-    edit = MessageEdited(
-        event_id="e", conversation=CHAT, message_id="message-1", sender=Sender("customer-1"),
-        sent_at=clock(), text="new\0 text",
-    )  # fmt: skip
-    transcripts = TranscriptStore(database)
-    await messages.accept(edit)
-    assert [one.text for one in await transcripts.transcript(accepted.conversation_id)] == [
-        "new text"
-    ]
-    gone = MessageDeleted(event_id="d", conversation=CHAT, message_id="message-1", sent_at=clock())
-    await messages.accept(gone)
-    assert [one.text for one in await transcripts.transcript(accepted.conversation_id)] == [""]
-
-
-async def test_what_cannot_be_stored_is_not_acknowledged(
-    database_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kfbot.store.engine.BUSY_TIMEOUT_SECONDS", 0.01)
-    async with Database(database_url) as database:
-        messages = MessageStore(database, clock)
-        with locked_by_another_process(database_url), pytest.raises(StoreUnavailable):
-            await messages.accept(message(clock, 1))
-        assert not (await messages.accept(message(clock, 1))).repeated
-
-
-async def test_on_a_full_disk_exactly_the_acknowledged_events_are_kept(
-    database_url: str, clock: Clock
-) -> None:
-    kept = []
-    with full_disk(database_url):
-        async with Database(database_url) as database:
-            messages = MessageStore(database, clock)
-            events = [message(clock, number, text="x" * 2000) for number in range(40)]
-            for event in events:
-                try:
-                    await messages.accept(event)
-                except StoreUnavailable:
-                    break
-                kept.append(event)
-    assert 0 < len(kept) < 40
-    async with Database(database_url) as database:
-        messages = MessageStore(database, clock)
-        [lane] = await claimed(messages)
-        assert [stored.event for stored in await messages.waiting(lane)] == kept
-
-
-async def test_two_processes_that_are_told_the_same_store_it_once(
-    database: Database, url: str, clock: Clock
-) -> None:
-    chats = [ConversationId("shop", f"chat-{number % 4}") for number in range(40)]
-    events = [message(clock, number, chat) for number, chat in enumerate(chats)]
-    async with Database(url) as other:
-        stores = [MessageStore(one, clock) for one in (database, other)]
-        accepted = await asyncio.gather(
-            *(store.accept(event) for event in events for store in stores)
-        )
-    for one, again in zip(accepted[::2], accepted[1::2], strict=True):
-        assert one.inbox_id == again.inbox_id
-        assert one.conversation_id == again.conversation_id
-        assert one.repeated != again.repeated
-    assert await count(database, tables.inbox) == await count(database, tables.message) == 40
-    assert await count(database, tables.conversation) == 4
-    assert await count(database, tables.customer) == 1
-
-
-# Lanes
-
-
-async def test_a_lane_has_one_owner_until_its_lease_ends(
-    messages: MessageStore, clock: Clock
-) -> None:
-    await messages.accept(message(clock, 1))
-    [first] = await claimed(messages, "one")
-    assert await claimed(messages, "two") == ()
-    clock.advance(seconds=29)
-    await messages.renew([first], lease_seconds=30)
-    clock.advance(seconds=29)
-    assert await claimed(messages, "two") == ()
-    clock.advance(seconds=2)
-    [second] = await claimed(messages, "two")
-    assert (second.conversation_id, second.epoch) == (first.conversation_id, first.epoch + 1)
-
-
-async def test_two_processes_never_take_the_same_lane(
-    messages: MessageStore, url: str, clock: Clock
-) -> None:
-    for number in range(30):
-        await messages.accept(message(clock, number, ConversationId("shop", f"chat-{number}")))
-    async with Database(url) as other:
-        stores = (messages, MessageStore(other, clock))
-        taken = await asyncio.gather(
-            *(claimed(store, f"process-{number}", limit=2)
-              for _ in range(10) for number, store in enumerate(stores))
-        )  # fmt: skip
-    lanes = [lane.conversation_id for some in taken for lane in some]
-    assert len(lanes) == len(set(lanes)) == 30
-
-
-async def test_a_lane_in_work_is_not_taken_twice_by_its_owner_after_a_jump_of_the_clock(
-    messages: MessageStore, clock: Clock
-) -> None:
-    await messages.accept(message(clock, 1))
-    [lane] = await claimed(messages, "one")
-    clock.advance(hours=9)
-    running = [lane.conversation_id]
-    assert await messages.claim("one", limit=9, lease_seconds=30, running=running) == ()
-    assert len(await messages.claim("one", limit=9, lease_seconds=30)) == 1
-
-
-async def test_the_lane_that_waited_longest_is_taken_first(
-    messages: MessageStore, clock: Clock
-) -> None:
-    accepted = [
-        await messages.accept(message(clock, number, ConversationId("shop", f"chat-{number}")))
-        for number in range(5)
-    ]
-    taken = [lane.conversation_id for _ in range(5) for lane in await claimed(messages, limit=1)]
-    assert taken == [one.conversation_id for one in accepted]
-
-
-async def test_a_lane_with_work_is_not_given_back(messages: MessageStore, clock: Clock) -> None:
-    await messages.accept(message(clock, 1))
-    [lane] = await claimed(messages)
-    assert not await messages.release(lane)
-    assert await claimed(messages, "two") == ()
-    assert await messages.release(lane, ready_at=clock() + timedelta(seconds=5))
-    assert await claimed(messages, "two") == ()
-    clock.advance(seconds=6)
-    assert len(await claimed(messages, "two")) == 1
-
-
-async def test_a_lane_without_work_falls_idle_until_something_comes(
+async def test_events_are_not_read_while_there_is_something_to_send_at_once(
     messages: MessageStore,
     outcomes: OutcomeStore,
     conversations: ConversationStore,
     clock: Clock,
 ) -> None:
-    await messages.accept(message(clock, 1))
+    lane, work = await replied(messages, outcomes, conversations, clock, "a")
+    assert (await messages.work(lane, whole=False)).waiting is None
+    await messages.not_sent(work.unsent[0], "busy", retry_at=clock() + timedelta(seconds=5))
+    assert (await messages.work(lane, whole=False)).waiting == ()
+
+
+@pytest.mark.parametrize("payload", [{"type": "FromTheFuture"}, {}, {"type": "MessageReceived"}])
+async def test_what_comes_before_an_event_that_cannot_be_read_is_worked_on_first(
+    messages: MessageStore, database: Database, clock: Clock, payload: Mapping[str, Any]
+) -> None:
+    accepted = [await messages.accept(message(clock, number)) for number in range(3)]
+    await spoil(database, tables.inbox, accepted[1].inbox_id, payload)
     [lane] = await claimed(messages)
-    await answered(messages, outcomes, conversations, lane)
-    assert await messages.release(lane)
-    assert await messages.next_ready_at() is None
-    assert await claimed(messages) == ()
-    await messages.accept(message(clock, 2))
-    assert len(await claimed(messages)) == 1
+    [first] = (await messages.work(lane)).waiting or ()
+    assert first.inbox_id == accepted[0].inbox_id
+    await spoil(database, tables.inbox, accepted[0].inbox_id, payload)
+    with pytest.raises(RowUnreadable) as caught:
+        await messages.work(lane)
+    assert (caught.value.kind, caught.value.row_id) == ("inbox", accepted[0].inbox_id)
 
 
-async def test_who_lost_the_lane_can_change_nothing(
+async def test_a_message_that_cannot_be_read_is_named_and_can_be_given_up(
     messages: MessageStore,
     outcomes: OutcomeStore,
     conversations: ConversationStore,
     database: Database,
     clock: Clock,
 ) -> None:
-    await messages.accept(message(clock, 1))
-    [stale] = await claimed(messages, "one")
-    clock.advance(seconds=31)
-    [lane] = await claimed(messages, "two")
-    with pytest.raises(ConversationChanged, match="another worker"):
-        await answered(messages, outcomes, conversations, stale, "stale")
-    assert await states(database, tables.inbox) == ["new"]
-    assert await count(database, tables.outbox) == await count(database, tables.turn) == 0
-    await messages.renew([stale], lease_seconds=3000)
-    await messages.release(stale, ready_at=clock())
-    assert await claimed(messages, "three") == ()
-    await answered(messages, outcomes, conversations, lane, "fresh")
-    [stored] = await messages.unsent(lane)
-    with pytest.raises(ConversationChanged, match="another worker"):
-        await messages.begin_send(stale, stored)
-    assert await messages.begin_send(lane, stored) == "now"
-    assert stored.message.text == "fresh"
+    lane, work = await replied(messages, outcomes, conversations, clock, "a", "b")
+    await spoil(database, tables.outbox, work.unsent[0].outbox_id, {"text": "secret"})
+    with pytest.raises(RowUnreadable) as caught:
+        await messages.work(lane)
+    assert (caught.value.kind, caught.value.row_id) == ("outbox", work.unsent[0].outbox_id)
+    assert "secret" not in str(caught.value)
+    await messages.give_up_message(caught.value.row_id, str(caught.value))
+    assert await unsent(messages, lane) == work.unsent[1:]
 
 
-async def test_a_killed_process_leaves_lanes_that_the_next_one_frees(
-    messages: MessageStore, clock: Clock
-) -> None:
-    await messages.accept(message(clock, 1))
-    [stale] = await claimed(messages, "one")
-    await messages.forget_leases()
-    [lane] = await claimed(messages, "two")
-    assert lane.epoch == stale.epoch + 1
-
-
-# Outbox
+# Sending
 
 
 async def test_messages_wait_in_order_and_are_sent_once(
@@ -410,37 +119,14 @@ async def test_messages_wait_in_order_and_are_sent_once(
     database: Database,
     clock: Clock,
 ) -> None:
-    await messages.accept(message(clock, 1))
-    [lane] = await claimed(messages)
-    await answered(messages, outcomes, conversations, lane, "one", "two")
-    first, second = await messages.unsent(lane)
+    lane, work = await replied(messages, outcomes, conversations, clock, "one", "two")
+    first, second = work.unsent
     assert (first.message.text, second.message.text) == ("one", "two")
-    assert await messages.begin_send(lane, first) == "now"
-    assert await states(database, tables.outbox) == ["sending", "new"]
-    await messages.sent(first, DeliveryReceipt(("platform-1",)))
-    assert await messages.unsent(lane) == (second,)
+    await messages.sent(lane, first, DeliveryReceipt(("platform-1",)))
+    assert await unsent(messages, lane) == (second,)
+    assert await states(database, tables.outbox) == ["sent", "new"]
     transcript = await TranscriptStore(database).transcript(lane.conversation_id)
     assert [one.platform_id for one in transcript] == ["message-1", "platform-1", None]
-
-
-async def test_a_message_on_its_way_at_a_kill_is_sent_again_as_the_same(
-    messages: MessageStore,
-    outcomes: OutcomeStore,
-    conversations: ConversationStore,
-    url: str,
-    clock: Clock,
-) -> None:
-    await messages.accept(message(clock, 1))
-    [lane] = await claimed(messages)
-    await answered(messages, outcomes, conversations, lane, "one")
-    [stored] = await messages.unsent(lane)
-    await messages.begin_send(lane, stored)
-    async with Database(url) as reopened:
-        again = MessageStore(reopened, clock)
-        await again.forget_leases()
-        [lane] = await claimed(again, "two")
-        assert await again.unsent(lane) == (stored,)
-        assert await again.begin_send(lane, stored) == "now"
 
 
 async def test_a_given_up_message_does_not_come_back(
@@ -450,21 +136,33 @@ async def test_a_given_up_message_does_not_come_back(
     database: Database,
     clock: Clock,
 ) -> None:
-    await messages.accept(message(clock, 1))
-    [lane] = await claimed(messages)
-    await answered(messages, outcomes, conversations, lane, "one")
-    [stored] = await messages.unsent(lane)
+    lane, work = await replied(messages, outcomes, conversations, clock, "one")
+    [stored] = work.unsent
     retry_at = clock() + timedelta(seconds=5)
     await messages.not_sent(stored, "busy", retry_at=retry_at)
-    [again] = await messages.unsent(lane)
+    [again] = await unsent(messages, lane)
     assert again == replace(stored, attempts=1, retry_at=retry_at)
-    assert await messages.begin_send(lane, again) == "later"
-    clock.advance(seconds=6)
-    assert await messages.begin_send(lane, again) == "now"
     await messages.not_sent(again, "never", retry_at=None)
-    assert await messages.unsent(lane) == ()
+    assert await unsent(messages, lane) == ()
     assert await states(database, tables.outbox) == ["dead"]
     assert await messages.release(lane)
+
+
+async def test_who_failed_too_late_does_not_bring_back_what_another_sent(
+    messages: MessageStore,
+    outcomes: OutcomeStore,
+    conversations: ConversationStore,
+    database: Database,
+    clock: Clock,
+) -> None:
+    lane, work = await replied(messages, outcomes, conversations, clock, "one")
+    [stored] = work.unsent
+    await messages.sent(lane, stored, DeliveryReceipt())
+    await messages.not_sent(stored, "no answer in time", retry_at=clock())
+    await messages.cancel(stored)
+    await messages.give_up_message(stored.outbox_id, "damaged")
+    await messages.reserve(stored, rate_per_second=1)
+    assert await states(database, tables.outbox) == ["sent"]
 
 
 async def test_what_waits_goes_to_the_address_that_the_conversation_has_now(
@@ -473,16 +171,15 @@ async def test_what_waits_goes_to_the_address_that_the_conversation_has_now(
     conversations: ConversationStore,
     clock: Clock,
 ) -> None:
-    await messages.accept(message(clock, 1))
-    [lane] = await claimed(messages)
-    await answered(messages, outcomes, conversations, lane, "one")
+    lane, _ = await replied(messages, outcomes, conversations, clock, "one")
     new = ConversationId("shop", "supergroup", member="7")
     moved = ConversationMoved(event_id="m", conversation=CHAT, moved_to=new, sent_at=clock())
     await messages.accept(moved)
     before = await conversations.get(lane.conversation_id)
     outcome = Outcome(before=before, after=before, moved_to=new)
-    await outcomes.commit(lane, await messages.waiting(lane), outcome, Capabilities())
-    [stored] = await messages.unsent(lane)
+    waiting = (await messages.work(lane)).waiting or ()
+    await outcomes.commit(lane, waiting, outcome, Capabilities())
+    [stored] = await unsent(messages, lane)
     assert stored.message.conversation == new
     assert await conversations.find(CHAT) == await conversations.find(new)
 
@@ -495,12 +192,45 @@ async def test_a_message_for_the_platform_keeps_every_field(
     accepted = await messages.accept(message(clock, 1))
     await outcomes.agent_says(accepted.conversation_id, "ann", "Hi \ud800there\0", pushed=True)
     [lane] = await claimed(messages)
-    [stored] = await messages.unsent(lane)
+    [stored] = await unsent(messages, lane)
     assert stored.message == OutboundMessage(
         conversation=CHAT, id=stored.message.id, text="Hi ?there",
         sender=Sender("ann", "agent", "ann"),
     )  # fmt: skip
     assert stored.ownership_epoch is None
+
+
+async def test_turns_that_are_finished_together_keep_their_words_apart(
+    messages: MessageStore,
+    outcomes: OutcomeStore,
+    conversations: ConversationStore,
+    database: Database,
+    clock: Clock,
+) -> None:
+    chats = [ConversationId("shop", f"chat-{number}") for number in range(5)]
+    for number, chat in enumerate(chats):
+        await messages.accept(message(clock, number, chat))
+    lanes = await claimed(messages)
+    events = [(await messages.work(lane)).waiting or () for lane in lanes]
+    replies = [
+        await outcome_in(conversations, lane, *(f"{lane.conversation_id} {one}" for one in "ab"))
+        for lane in lanes
+    ]
+    await asyncio.gather(
+        *(
+            outcomes.commit(lane, finished, outcome, Capabilities())
+            for lane, finished, outcome in zip(lanes, events, replies, strict=True)
+        )
+    )
+    for lane, [event] in zip(lanes, events, strict=True):
+        number = lane.conversation_id
+        texts = [one.message.text for one in await unsent(messages, lane)]
+        assert texts == [f"{number} a", f"{number} b"]
+        transcript = await TranscriptStore(database).transcript(number)
+        assert [one.text for one in transcript] == [event.event.text, *texts]
+        data = await TranscriptStore(database).turn_data(number, event.event.event_id)
+        assert data is not None
+        assert data["text"] == f"{number} a {number} b"
 
 
 # Owners
@@ -512,24 +242,26 @@ async def test_a_case_keeps_the_time_when_it_was_taken(
     accepted = await messages.accept(message(clock, 1))
     claim = {"agent": "ann", "notice": "", "pushed": False}
     await outcomes.change_owner(accepted.conversation_id, "claim", **claim)  # type: ignore[arg-type]
-    async with database.reading() as connection:
-        first = (await connection.execute(sa.select(tables.case))).one()
+    look = sa.select(tables.case)
+    first = await database.read(lambda c: c.execute(look).one())
     clock.advance(minutes=5)
     await outcomes.agent_says(accepted.conversation_id, "ann", "still here", pushed=False)
-    async with database.reading() as connection:
-        again = (await connection.execute(sa.select(tables.case))).one()
-    assert again == first
+    assert await database.read(lambda c: c.execute(look).one()) == first
     assert first.claimed_by == "ann"
 
 
 async def test_a_long_text_of_an_agent_goes_in_parts(
-    messages: MessageStore, outcomes: OutcomeStore, clock: Clock
+    messages: MessageStore, outcomes: OutcomeStore, database: Database, clock: Clock
 ) -> None:
     accepted = await messages.accept(message(clock, 1))
     long = "One sentence. " * 10
-    await outcomes.agent_says(accepted.conversation_id, "ann", long, pushed=True, text_length=40)
+    last = await outcomes.agent_says(
+        accepted.conversation_id, "ann", long, pushed=True, text_length=40
+    )
     [lane] = await claimed(messages)
-    texts = [stored.message.text for stored in await messages.unsent(lane)]
+    texts = [stored.message.text for stored in await unsent(messages, lane)]
     assert len(texts) == 5
     assert all(len(text) <= 40 for text in texts)
     assert " ".join(texts).strip() == long.strip()
+    transcript = await TranscriptStore(database).transcript(accepted.conversation_id)
+    assert transcript[-1].id == last

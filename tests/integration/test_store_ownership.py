@@ -58,6 +58,12 @@ def slow_down(stage: Stage) -> SlowKnowledgeBase:
     return slow
 
 
+@pytest.fixture
+def database_url(url: str) -> str:
+    """On both databases."""
+    return url
+
+
 @pytest_asyncio.fixture
 async def stage(database: Database, clock: Clock) -> AsyncIterator[Stage]:
     channel = FakeAdapter(capabilities=Capabilities(buttons=True))
@@ -310,37 +316,31 @@ class Play:
             return
         outbox, epoch = tables.outbox.c, conversation.ownership_epoch
         here = outbox.conversation_id == conversation.id
-        async with self.database.reading() as connection:
-            rows = await connection.execute(
-                sa.select(outbox.idempotency_key).where(
-                    here, outbox.state == "new", outbox.ownership_epoch < epoch
-                )
-            )
-            self.stale |= set(rows.scalars())
-            last = await connection.execute(sa.select(sa.func.max(outbox.id)).where(here))
-            self.changes.append((conversation.id, last.scalar_one() or 0, epoch))
+        stale = sa.select(outbox.idempotency_key).where(
+            here, outbox.state == "new", outbox.ownership_epoch < epoch
+        )
+        self.stale |= set(await self.database.read(lambda c: c.execute(stale).scalars().all()))
+        last = await self._number(sa.select(sa.func.max(outbox.id)).where(here))
+        self.changes.append((conversation.id, last or 0, epoch))
+
+    async def _number(self, query: sa.Select[tuple[int]]) -> int | None:
+        return await self.database.read(lambda c: c.execute(query).scalar_one())
 
     async def check(self) -> None:
         sent = {message.id for message in self.stage.channel.sent}
         assert not sent & self.stale
         outbox = tables.outbox.c
-        async with self.database.reading() as connection:
-            for conversation_id, last, epoch in self.changes:
-                late = await connection.execute(
-                    sa.select(sa.func.count()).where(
-                        outbox.conversation_id == conversation_id,
-                        outbox.id > last,
-                        outbox.ownership_epoch < epoch,
-                    )
-                )
-                assert late.scalar_one() == 0
-            for table, undone in ((tables.inbox, ("new",)), (tables.outbox, ("new", "sending"))):
-                left = sa.select(sa.func.count()).where(table.c.state.in_(undone))
-                assert (await connection.execute(left)).scalar_one() == 0, table.name
-            agents = sa.select(sa.func.count()).where(
-                outbox.ownership_epoch.is_(None), outbox.state != "sent"
+        for conversation_id, last, epoch in self.changes:
+            late = sa.and_(
+                outbox.conversation_id == conversation_id,
+                outbox.id > last,
+                outbox.ownership_epoch < epoch,
             )
-            assert (await connection.execute(agents)).scalar_one() == 0
+            assert await self._number(sa.select(sa.func.count()).where(late)) == 0
+        for left in (tables.is_waiting, tables.is_unsent):
+            assert await self._number(sa.select(sa.func.count()).where(left)) == 0
+        agents = sa.and_(outbox.ownership_epoch.is_(None), outbox.state != "sent")
+        assert await self._number(sa.select(sa.func.count()).where(agents)) == 0
         assert len(self.stage.channel.sent) == len(sent)
 
 
