@@ -88,7 +88,9 @@ class Outbox:
                 await self._messages.cancel(stored)
             return Delivered()
         if (wait_until := await self._wait_until(stored)) is not None:
-            return Delivered(wait_until=wait_until)
+            # What was read before a time was kept free for it may be out of date by now.
+            is_due = wait_until <= self._clock()
+            return Delivered() if is_due else Delivered(wait_until=wait_until)
         # From here to the platform's door there is nothing to wait for.
         if not lane.is_fresh():
             raise ConversationChanged(f"the lease of lane {lane.conversation_id} is too old")
@@ -100,7 +102,7 @@ class Outbox:
         return Delivered(released=await self._messages.sent(lane, stored, receipt))
 
     async def _wait_until(self, stored: StoredMessage) -> datetime | None:
-        """Until when the message has to wait; None: it may go now."""
+        """Until when the message has to wait, or it is to be looked at again; None: it may go."""
         now = self._clock()
         if stored.retry_at is not None and stored.retry_at > now:
             return stored.retry_at
@@ -112,7 +114,7 @@ class Outbox:
             return None
         slot_at = stored.slot_at
         if slot_at is None or slot_at < now - SLOT_LIFE:
-            slot_at = await self._messages.reserve(stored, rate_per_second=rate)
+            return await self._messages.reserve(stored, rate_per_second=rate)
         return slot_at if slot_at > now else None
 
     async def _send(self, stored: StoredMessage) -> DeliveryReceipt:

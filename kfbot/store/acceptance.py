@@ -39,6 +39,46 @@ class Accepted:
 
 _Key = tuple[str, str]
 
+_inbox, _customers = tables.inbox.c, tables.customer.c
+_alias, _lane = tables.conversation_alias.c, tables.lane.c
+# Made once: to put a statement together costs more than to run it. Lists are compared column by
+# column: for a list of tuples alone SQLite reads the whole table.
+_KNOWN = sa.select(_inbox.id, _inbox.conversation_id, _inbox.channel, _inbox.event_id).where(
+    _inbox.channel.in_(sa.bindparam("channels", expanding=True)),
+    _inbox.event_id.in_(sa.bindparam("events", expanding=True)),
+)
+_CONVERSATIONS = (
+    sa.select(
+        _alias.channel, _alias.chat, _alias.thread, _alias.member, _alias.conversation_id,
+        sa.and_(
+            _lane.owner.is_(None),
+            sa.or_(_lane.ready_at.is_(None), _lane.ready_at > sa.bindparam("now")),
+        ).label("is_idle"),
+    )
+    .join_from(
+        tables.conversation_alias, tables.lane,
+        _lane.conversation_id == _alias.conversation_id, isouter=True,
+    )
+    .where(
+        sa.tuple_(_alias.channel, _alias.chat, _alias.thread, _alias.member).in_(
+            sa.bindparam("addresses", expanding=True)
+        ),
+        _alias.channel.in_(sa.bindparam("channels", expanding=True)),
+        _alias.chat.in_(sa.bindparam("chats", expanding=True)),
+    )
+)  # fmt: skip
+_CUSTOMERS = sa.select(_customers.id, _customers.channel, _customers.platform_user).where(
+    _customers.channel.in_(sa.bindparam("channels", expanding=True)),
+    _customers.platform_user.in_(sa.bindparam("users", expanding=True)),
+)
+_ADD_CUSTOMERS = tables.customer.insert().returning(
+    _customers.id, _customers.channel, _customers.platform_user
+)
+_ADD_EVENTS = tables.inbox.insert().returning(
+    _inbox.id, _inbox.conversation_id, _inbox.channel, _inbox.event_id
+)
+_ADD_MESSAGES = tables.message.insert()
+
 
 def accept_all(
     connection: sa.Connection, events: Sequence[InboundEvent], now: datetime
@@ -76,44 +116,29 @@ def _key(event: InboundEvent) -> _Key:
 
 def _known(connection: sa.Connection, keys: Sequence[_Key]) -> dict[_Key, Accepted]:
     """What is in the inbox of these events, and perhaps of their like on other channels."""
-    inbox = tables.inbox.c
-    # Column by column: SQLite reads the whole table for a list of pairs.
-    rows = connection.execute(
-        sa.select(inbox.id, inbox.conversation_id, inbox.channel, inbox.event_id).where(
-            inbox.channel.in_({channel for channel, _ in keys}),
-            inbox.event_id.in_({event_id for _, event_id in keys}),
-        )
-    )
+    channels, events = _columns(keys)
+    rows = connection.execute(_KNOWN, {"channels": channels, "events": events})
     return {
         (row.channel, row.event_id): Accepted(row.id, row.conversation_id, repeated=True)
         for row in rows
     }
 
 
+def _columns(keys: Iterable[tuple[str, ...]]) -> list[list[str]]:
+    """The values of each column, once."""
+    return [list(dict.fromkeys(column)) for column in zip(*keys, strict=True)]
+
+
 def _ensure_conversations(
     connection: sa.Connection, events: Sequence[InboundEvent], now: datetime
 ) -> dict[ConversationId, int]:
     """The conversations of events; those that are new are made. Tells if a lane gets ready."""
-    alias, lane = tables.conversation_alias.c, tables.lane.c
     addresses = {(e.channel, e.chat, e.thread or "", e.member or "") for e in _addresses(events)}
+    channels, chats, *_ = _columns(addresses)
     rows = connection.execute(
-        sa.select(
-            alias.channel, alias.chat, alias.thread, alias.member, alias.conversation_id,
-            sa.and_(
-                lane.owner.is_(None), sa.or_(lane.ready_at.is_(None), lane.ready_at > now)
-            ).label("is_idle"),
-        )
-        .join_from(
-            tables.conversation_alias, tables.lane,
-            lane.conversation_id == alias.conversation_id, isouter=True,
-        )
-        .where(
-            sa.tuple_(alias.channel, alias.chat, alias.thread, alias.member).in_(addresses),
-            # SQLite would read the whole table for a list of tuples alone.
-            alias.channel.in_({address[0] for address in addresses}),
-            alias.chat.in_({address[1] for address in addresses}),
-        )
-    ).all()  # fmt: skip
+        _CONVERSATIONS,
+        {"addresses": list(addresses), "channels": channels, "chats": chats, "now": now},
+    ).all()
     found = {address_of(row): row.conversation_id for row in rows}
     customers = _ensure_customers(connection, events, now)
     if len(found) < len(addresses) or any(row.is_idle for row in rows):
@@ -142,7 +167,6 @@ def _ensure_customers(
     connection: sa.Connection, events: Sequence[InboundEvent], now: datetime
 ) -> dict[_Key, int]:
     """The customers who wrote; those who are new are made."""
-    customer = tables.customer
     names = {
         key: event.sender.display_name
         for event in events
@@ -150,13 +174,8 @@ def _ensure_customers(
     }
     if not names:
         return {}
-    rows = connection.execute(
-        sa.select(customer.c.id, customer.c.channel, customer.c.platform_user).where(
-            # Column by column: SQLite reads the whole table for a list of pairs.
-            customer.c.channel.in_({channel for channel, _ in names}),
-            customer.c.platform_user.in_({user for _, user in names}),
-        )
-    ).all()
+    channels, users = _columns(names)
+    rows = connection.execute(_CUSTOMERS, {"channels": channels, "users": users}).all()
     missing = names.keys() - {(row.channel, row.platform_user) for row in rows}
     if missing:
         values = [
@@ -164,8 +183,7 @@ def _ensure_customers(
              "created_at": now}
             for channel, user in sorted(missing)
         ]  # fmt: skip
-        returning = (customer.c.id, customer.c.channel, customer.c.platform_user)
-        rows = [*rows, *connection.execute(customer.insert().returning(*returning), values)]
+        rows = [*rows, *connection.execute(_ADD_CUSTOMERS, values)]
     return {(row.channel, row.platform_user): row.id for row in rows}
 
 
@@ -175,11 +193,8 @@ def _write_inbox(
     conversations: dict[ConversationId, int],
     now: datetime,
 ) -> dict[_Key, Accepted]:
-    inbox = tables.inbox
     rows = connection.execute(
-        inbox.insert().returning(
-            inbox.c.id, inbox.c.conversation_id, inbox.c.channel, inbox.c.event_id
-        ),
+        _ADD_EVENTS,
         [
             {
                 "channel": event.conversation.channel,
@@ -255,7 +270,7 @@ def _write_transcript(
 
 def _written(connection: sa.Connection, said: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if said:
-        connection.execute(tables.message.insert(), said)
+        connection.execute(_ADD_MESSAGES, said)
     return []
 
 

@@ -247,7 +247,7 @@ class Database:
                 logger.info("transaction undone, again", extra={"event": "transaction_undone"})
                 # Jitter spreads those who met; nothing here is secret.
                 await asyncio.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311
-        return await self.connections.write(run)
+        return await self.connections.write(partial(_apart, group=group, origin=self.origin))
 
 
 class _Apart(Exception):

@@ -60,26 +60,50 @@ def on_channels(channels: Collection[str]) -> sa.ColumnElement[bool]:
     )
 
 
-def is_one_of(lanes: Collection[Lane]) -> sa.ColumnElement[bool]:
-    """Of a lane's row: it is one of these, and still as they are."""
-    lane = tables.lane.c
-    ours = [(one.conversation_id, one.owner, one.epoch) for one in lanes]
-    return sa.and_(
-        # SQLite would read the whole table for a list of tuples alone.
-        lane.conversation_id.in_([one.conversation_id for one in lanes]),
-        sa.tuple_(lane.conversation_id, lane.owner, lane.epoch).in_(ours),
+_lane, _inbox, _outbox = tables.lane.c, tables.inbox.c, tables.outbox.c
+#: Of a lane's row: it is one of `these`, and still as they are.
+IS_ONE_OF = sa.and_(
+    # SQLite would read the whole table for a list of tuples alone.
+    _lane.conversation_id.in_(sa.bindparam("conversations", expanding=True)),
+    sa.tuple_(_lane.conversation_id, _lane.owner, _lane.epoch).in_(
+        sa.bindparam("lanes", expanding=True)
+    ),
+)
+# Made once: to put a statement together costs more than to run it.
+_RELEASE = (
+    tables.lane.update()
+    .where(
+        IS_ONE_OF,
+        ~sa.exists().where(_inbox.conversation_id == _lane.conversation_id, tables.is_waiting),
+        ~sa.exists().where(_outbox.conversation_id == _lane.conversation_id, tables.is_unsent),
     )
+    .values(owner=None, lease_until=None, ready_at=None)
+    .returning(_lane.conversation_id)
+)
+_SET_READY = {
+    dialect: statement.on_conflict_do_update(
+        index_elements=[_lane.conversation_id],
+        set_={"ready_at": statement.excluded.ready_at},
+    )
+    for dialect, statement in (
+        ("sqlite", sqlite_insert(tables.lane)),
+        ("postgresql", postgresql_insert(tables.lane)),
+    )
+}
+
+
+def these(lanes: Collection[Lane]) -> dict[str, object]:
+    """The parameters of `IS_ONE_OF`."""
+    return {
+        "conversations": [one.conversation_id for one in lanes],
+        "lanes": [(one.conversation_id, one.owner, one.epoch) for one in lanes],
+    }
 
 
 def set_ready(connection: sa.Connection, conversation_ids: Iterable[int], now: datetime) -> None:
     """Make lanes ready, creating those that are new; locks them in a fixed order."""
-    insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    statement = insert(tables.lane)
     connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[tables.lane.c.conversation_id],
-            set_={"ready_at": statement.excluded.ready_at},
-        ),
+        _SET_READY[connection.dialect.name],
         [
             {"conversation_id": number, "ready_at": now, "epoch": 0}
             for number in sorted(set(conversation_ids))
@@ -92,18 +116,7 @@ def release_idle(connection: sa.Connection, lanes: Collection[Lane]) -> set[int]
 
     The lanes must be locked: otherwise what comes in at this moment would be left lying.
     """
-    lane, inbox, outbox = tables.lane, tables.inbox.c, tables.outbox.c
-    freed = connection.execute(
-        lane.update()
-        .where(
-            is_one_of(lanes),
-            ~sa.exists().where(inbox.conversation_id == lane.c.conversation_id, tables.is_waiting),
-            ~sa.exists().where(outbox.conversation_id == lane.c.conversation_id, tables.is_unsent),
-        )
-        .values(owner=None, lease_until=None, ready_at=None)
-        .returning(lane.c.conversation_id)
-    )
-    return set(freed.scalars())
+    return set(connection.execute(_RELEASE, these(lanes)).scalars())
 
 
 def free_lanes(connection: sa.Connection, lost: sa.ColumnElement[bool]) -> int:
@@ -140,11 +153,12 @@ def free_lanes(connection: sa.Connection, lost: sa.ColumnElement[bool]) -> int:
 
 def hasten(connection: sa.Connection, now: datetime, *, messages: bool) -> None:
     """Make every lane that waits for its time ready, and its messages if they are to go too."""
-    lane, outbox = tables.lane, tables.outbox
+    lane, outbox, channel = tables.lane, tables.outbox, tables.channel
     connection.execute(lane.update().where(lane.c.ready_at > now).values(ready_at=now))
     if messages:
         connection.execute(
             outbox.update()
-            .where(tables.is_unsent, outbox.c.retry_at > now)
+            .where(tables.is_unsent, sa.or_(outbox.c.retry_at > now, outbox.c.slot_at > now))
             .values(retry_at=None, slot_at=None)
         )
+        connection.execute(channel.update().where(channel.c.free_at > now).values(free_at=now))

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import ValidationError
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from kfbot.conversation import Conversation
@@ -356,44 +356,70 @@ class MessageStore:
 
 _lane, _inbox, _outbox = tables.lane.c, tables.inbox.c, tables.outbox.c
 # Made once: to put a statement together costs more than to run it.
-_CONVERSATION = select_conversations().where(
-    tables.conversation.c.id == sa.bindparam("conversation"),
-    sa.exists().where(
-        _lane.conversation_id == sa.bindparam("conversation"),
-        _lane.owner == sa.bindparam("owner"),
-        _lane.epoch == sa.bindparam("epoch"),
-    ),
-)
-_WAITING = (
-    sa.select(_inbox.id, _inbox.payload, _inbox.attempts, _inbox.received_at, _inbox.crashes)
-    .where(_inbox.conversation_id == sa.bindparam("conversation"), tables.is_waiting)
-    .order_by(_inbox.id)
-    .limit(PAGE)
-)
+#: The conversation of a lane that is still ours, with each of its messages, or none.
 _UNSENT = (
-    sa.select(
-        _outbox.id, _outbox.message_id, _outbox.payload, _outbox.ownership_epoch,
-        _outbox.attempts, _outbox.retry_at, _outbox.slot_at, _outbox.created_at,
+    select_conversations()
+    .add_columns(
+        _outbox.id.label("row_id"), _outbox.message_id, _outbox.payload,
+        _outbox.ownership_epoch.label("bound_to_epoch"), _outbox.attempts, _outbox.retry_at,
+        _outbox.slot_at, _outbox.created_at,
     )
-    .where(_outbox.conversation_id == sa.bindparam("conversation"), tables.is_unsent)
+    .outerjoin(
+        tables.outbox,
+        sa.and_(_outbox.conversation_id == tables.conversation.c.id, tables.is_unsent),
+    )
+    .where(
+        tables.conversation.c.id == sa.bindparam("conversation"),
+        sa.exists().where(
+            _lane.conversation_id == sa.bindparam("conversation"),
+            _lane.owner == sa.bindparam("owner"),
+            _lane.epoch == sa.bindparam("epoch"),
+        ),
+    )
     .order_by(_outbox.id)
     .limit(PAGE)
 )  # fmt: skip
+_WAITING = (
+    sa.select(
+        _inbox.id.label("row_id"), _inbox.payload, _inbox.attempts, _inbox.received_at,
+        _inbox.crashes,
+    )
+    .where(_inbox.conversation_id == sa.bindparam("conversation"), tables.is_waiting)
+    .order_by(_inbox.id)
+    .limit(PAGE)
+)  # fmt: skip
+_SENT = (
+    tables.outbox.update()
+    .where(_outbox.id.in_(sa.bindparam("sent", expanding=True)))
+    .values(state="sent", error=None)
+)
+_NAMED = (
+    tables.message.update()
+    .where(tables.message.c.id == sa.bindparam("row"))
+    .values(platform_id=sa.bindparam("name"))
+)
 
 
 def _work(connection: sa.Connection, lane: Lane, *, whole: bool) -> Work:
     here = {"conversation": lane.conversation_id}
     ours = here | {"owner": lane.owner, "epoch": lane.epoch}
-    row = connection.execute(_CONVERSATION, ours).one_or_none()
-    if row is None:
+    messages = connection.execute(_UNSENT, ours).all()
+    if not messages:
         raise ConversationChanged(f"another worker took conversation {lane.conversation_id}")
-    conversation = conversation_of(row)
-    messages = connection.execute(_UNSENT, here).all()
+    conversation = conversation_of(messages[0])
+    if messages[0].row_id is None:
+        messages = []
     unsent = tuple(_readable(_stored_message, messages, "outbox", conversation.address))
     if not whole and unsent and unsent[0].retry_at is None and unsent[0].slot_at is None:
         return Work(conversation, None, unsent)
     events = connection.execute(_WAITING, here).all()
-    return Work(conversation, tuple(_readable(_stored_event, events, "inbox")), unsent)
+    try:
+        return Work(conversation, tuple(_readable(_stored_event, events, "inbox")), unsent)
+    except RowUnreadable:
+        if whole or not unsent:
+            raise
+        # It does not hold up what is to be sent.
+        return Work(conversation, None, unsent)
 
 
 def _readable(read: Callable[..., Any], rows: Sequence[Any], kind: str, *further: Any) -> list[Any]:
@@ -402,25 +428,25 @@ def _readable(read: Callable[..., Any], rows: Sequence[Any], kind: str, *further
     for row in rows:
         try:
             made.append(read(row, *further))
-        except (ValidationError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             if not made:
                 # The text of the error may hold the customer's words.
-                raise RowUnreadable(kind, row.id, type(error).__name__) from None
+                raise RowUnreadable(kind, row.row_id, type(error).__name__) from None
             break
     return made
 
 
 def _stored_event(row: sa.Row[Any]) -> StoredEvent:
     event = decode_event(row.payload)
-    return StoredEvent(row.id, event, row.attempts, row.received_at, row.crashes)
+    return StoredEvent(row.row_id, event, row.attempts, row.received_at, row.crashes)
 
 
 def _stored_message(row: sa.Row[Any], address: ConversationId) -> StoredMessage:
     return StoredMessage(
-        outbox_id=row.id,
+        outbox_id=row.row_id,
         message_id=row.message_id,
         message=replace(decode_message(row.payload), conversation=address),
-        ownership_epoch=row.ownership_epoch,
+        ownership_epoch=row.bound_to_epoch,
         attempts=row.attempts,
         retry_at=row.retry_at,
         slot_at=row.slot_at,
@@ -434,24 +460,14 @@ def _release(connection: sa.Connection, lanes: Sequence[Lane]) -> Sequence[bool]
 
 
 def _record_sent(connection: sa.Connection, deliveries: Sequence[_Delivery]) -> Sequence[bool]:
-    outbox, message = tables.outbox, tables.message
-    connection.execute(
-        outbox.update()
-        .where(outbox.c.id.in_([one.stored.outbox_id for one in deliveries]))
-        .values(state="sent", error=None)
-    )
+    connection.execute(_SENT, {"sent": [one.stored.outbox_id for one in deliveries]})
     named = [
         {"row": one.stored.message_id, "name": one.receipt.platform_ids[0]}
         for one in deliveries
         if one.receipt.platform_ids
     ]
     if named:
-        connection.execute(
-            message.update()
-            .where(message.c.id == sa.bindparam("row"))
-            .values(platform_id=sa.bindparam("name")),
-            named,
-        )
+        connection.execute(_NAMED, named)
     return _release(connection, [one.lane for one in deliveries])
 
 
@@ -464,8 +480,11 @@ def _take_slot(
         sa.select(table.c.free_at).where(table.c.name == channel).with_for_update()
     ).one_or_none()
     if row is None:
-        connection.execute(table.insert().values(name=channel, free_at=now + interval))
-        return now
+        # Another replica may be sending the channel's first message at this moment.
+        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+        first = dialect.insert(table).values(name=channel, free_at=now)
+        connection.execute(first.on_conflict_do_nothing())
+        return _take_slot(connection, channel, now, rate_per_second)
     # Theoretical time of arrival: it lags behind by at most the burst that is allowed.
     burst = timedelta(seconds=1) - interval
     free_at: datetime = max(row.free_at, now)

@@ -12,6 +12,8 @@ from kfbot.messages import ConversationId
 
 #: The PostgreSQL channel; a payload is "<who>|<notice>".
 CHANNEL = "kfbot"
+#: PostgreSQL takes less than 8000 bytes; chats whose names begin alike are then told of together.
+_LONGEST = 1000
 LANE = "lane"
 _KEY = "kfbot_notices"
 
@@ -23,7 +25,7 @@ def conversation_notice(conversation_id: int) -> str:
 
 def chat_notice(address: ConversationId) -> str:
     """A conversation began at this address."""
-    return f"chat {address.channel}/{address.chat}"
+    return f"chat {address.channel}/{address.chat}"[:_LONGEST]
 
 
 def knowledge_notice(name: str) -> str:

@@ -27,7 +27,7 @@ from kfbot.store.conversations import (
 )
 from kfbot.store.engine import Database
 from kfbot.store.events import storable
-from kfbot.store.lanes import Lane, is_one_of, set_ready
+from kfbot.store.lanes import IS_ONE_OF, Lane, set_ready, these
 from kfbot.store.messages import StoredEvent
 from kfbot.store.notices import LANE, conversation_notice, notify
 from kfbot.store.sayings import Saying, Words, say_all
@@ -179,14 +179,24 @@ class OutcomeStore:
         return await self._database.write(operation, lanes=(conversation_id,))
 
 
+# Made once: to put a statement together costs more than to run it.
+_EPOCHS = (
+    sa.select(tables.conversation.c.id, tables.conversation.c.ownership_epoch)
+    .join_from(
+        tables.conversation, tables.lane, tables.lane.c.conversation_id == tables.conversation.c.id
+    )
+    .where(IS_ONE_OF)
+)
+_FINISH = (
+    tables.inbox.update()
+    .where(tables.inbox.c.id.in_(sa.bindparam("events", expanding=True)))
+    .values(state="done")
+)
+
+
 def _epochs_of_held(connection: sa.Connection, lanes: Sequence[Lane]) -> dict[int, int]:
     """The ownership epochs of those conversations whose lanes are still ours."""
-    lane, conversation = tables.lane.c, tables.conversation.c
-    rows = connection.execute(
-        sa.select(conversation.id, conversation.ownership_epoch)
-        .join_from(tables.conversation, tables.lane, lane.conversation_id == conversation.id)
-        .where(is_one_of(lanes))
-    )
+    rows = connection.execute(_EPOCHS, these(lanes))
     return {row.id: row.ownership_epoch for row in rows}
 
 
@@ -249,10 +259,9 @@ def _say(connection: sa.Connection, saying: Saying, now: datetime) -> int:
 
 
 def _finish(connection: sa.Connection, events: Sequence[StoredEvent]) -> None:
-    inbox = tables.inbox
     ids = [event.inbox_id for event in events]
     if ids:
-        connection.execute(inbox.update().where(inbox.c.id.in_(ids)).values(state="done"))
+        connection.execute(_FINISH, {"events": ids})
 
 
 def _move(connection: sa.Connection, conversation_id: int, address: ConversationId) -> None:

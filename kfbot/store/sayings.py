@@ -51,6 +51,20 @@ class Saying:
     events: tuple[str, ...] = ()
 
 
+# Made once: to put a statement together costs more than to run it.
+_ADD_TURNS = tables.turn.insert().returning(tables.turn.c.id, sort_by_parameter_order=True)
+_ADD_MESSAGES = tables.message.insert().returning(tables.message.c.id, sort_by_parameter_order=True)
+_ADD_BUTTONS, _ADD_TO_OUTBOX = tables.button.insert(), tables.outbox.insert()
+_BIND_TO_TURN = (
+    tables.message.update()
+    .where(
+        tables.message.c.conversation_id == sa.bindparam("of"),
+        tables.message.c.event_id == sa.bindparam("event"),
+    )
+    .values(turn_id=sa.bindparam("turn"))
+)
+
+
 def say_all(connection: sa.Connection, sayings: Sequence[Saying], now: datetime) -> list[list[int]]:
     """Write everything; returns the transcript's ids of each saying's messages, in order."""
     turns = _write_turns(connection, sayings, now)
@@ -62,7 +76,7 @@ def say_all(connection: sa.Connection, sayings: Sequence[Saying], now: datetime)
             rows.append(_message_row(saying, words, shown, turns.get(place), now))
             outbound.append(_outbound(saying, words, shown) if saying.pushed else None)
     if buttons:
-        connection.execute(tables.button.insert(), buttons)
+        connection.execute(_ADD_BUTTONS, buttons)
     ids = _write_messages(connection, rows)
     _write_outbox(connection, sayings, outbound, ids, now)
     made = iter(ids)
@@ -76,11 +90,7 @@ def _write_turns(
     places = [place for place, saying in enumerate(sayings) if saying.turn is not None]
     if not places:
         return {}
-    table, message = tables.turn, tables.message
-    rows = connection.execute(
-        table.insert().returning(table.c.id, sort_by_parameter_order=True),
-        [_turn_row(sayings[place], now) for place in places],
-    )
+    rows = connection.execute(_ADD_TURNS, [_turn_row(sayings[place], now) for place in places])
     ids = dict(zip(places, rows.scalars(), strict=True))
     asked = [
         {"of": sayings[place].conversation.id, "event": event, "turn": ids[place]}
@@ -88,15 +98,7 @@ def _write_turns(
         for event in sayings[place].events
     ]
     if asked:
-        connection.execute(
-            message.update()
-            .where(
-                message.c.conversation_id == sa.bindparam("of"),
-                message.c.event_id == sa.bindparam("event"),
-            )
-            .values(turn_id=sa.bindparam("turn")),
-            asked,
-        )
+        connection.execute(_BIND_TO_TURN, asked)
     return ids
 
 
@@ -177,9 +179,7 @@ def _outbound(saying: Saying, words: Words, shown: Sequence[Button]) -> Outbound
 def _write_messages(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
     if not rows:
         return []
-    table = tables.message
-    statement = table.insert().returning(table.c.id, sort_by_parameter_order=True)
-    return list(connection.execute(statement, rows).scalars())
+    return list(connection.execute(_ADD_MESSAGES, rows).scalars())
 
 
 def _write_outbox(
@@ -203,4 +203,4 @@ def _write_outbox(
         if message is not None
     ]
     if rows:
-        connection.execute(tables.outbox.insert(), rows)
+        connection.execute(_ADD_TO_OUTBOX, rows)

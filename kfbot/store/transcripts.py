@@ -16,6 +16,8 @@ from kfbot.store.engine import Database
 
 #: The bot reads so many messages back, never the whole history.
 HISTORY_LENGTH = 12
+#: The messages of a burst lie within so many of one of them: a turn takes no more events.
+BURST_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,7 @@ class TranscriptStore:
         """
         message, turn = tables.message.c, tables.turn.c
         asked = (
-            sa.select(turn.id, turn.question)
+            sa.select(turn.id, turn.question, message.id.label("message_id"))
             .join_from(tables.message, tables.turn, message.turn_id == turn.id)
             .where(
                 message.conversation_id == conversation_id,
@@ -123,12 +125,9 @@ class TranscriptStore:
             row = connection.execute(asked).one_or_none()
             if row is None:
                 return None
-            texts = connection.execute(
-                sa.select(message.text)
-                .where(message.turn_id == row.id, message.role == "customer")
-                .order_by(message.id)
-            )
-            return row.question, "\n".join(texts.scalars())
+            said = _around(connection, conversation_id, row.message_id)
+            texts = (one.text for one in said if one.turn_id == row.id and one.role == "customer")
+            return row.question, "\n".join(texts)
 
         return await self._database.read(query)
 
@@ -177,6 +176,8 @@ class TranscriptStore:
 
 
 _message, _turn = tables.message.c, tables.turn.c
+#: Above every id.
+_LATEST = 2**62
 # Made once: to put a statement together costs more than to run it.
 #: The transcript's id of a customer's message; none for an event without one.
 _MESSAGE_OF_EVENT = (
@@ -193,7 +194,8 @@ _HISTORY = (
     .where(
         _message.conversation_id == sa.bindparam("conversation"),
         _message.internal.is_(False),
-        _message.id < sa.bindparam("before"),
+        # Without such an event: until now.
+        _message.id < sa.func.coalesce(_MESSAGE_OF_EVENT.scalar_subquery(), sa.literal(_LATEST)),
     )
     .order_by(_message.id.desc())
     .limit(HISTORY_LENGTH)
@@ -204,20 +206,25 @@ _LAST_TURN = (
     .order_by(_turn.id.desc())
     .limit(1)
 )
-#: Above every id.
-_LATEST = 2**62
 
 
 def _history(
     connection: sa.Connection, conversation_id: int, before_event: str | None
 ) -> tuple[HistoryMessage, ...]:
-    here: dict[str, object] = {"conversation": conversation_id}
-    before = None
-    if before_event is not None:
-        asked = connection.execute(_MESSAGE_OF_EVENT, here | {"event": before_event})
-        before = asked.scalar_one_or_none()
-    rows = connection.execute(_HISTORY, here | {"before": before or _LATEST}).all()
+    asked = {"conversation": conversation_id, "event": before_event}
+    rows = connection.execute(_HISTORY, asked).all()
     return tuple(HistoryMessage(row.role, row.text) for row in reversed(rows))
+
+
+def _around(connection: sa.Connection, conversation_id: int, message_id: int) -> list[sa.Row[Any]]:
+    """The messages before and after one, itself included, oldest first."""
+    rows = sa.select(_message.id, _message.text, _message.role, _message.turn_id).where(
+        _message.conversation_id == conversation_id
+    )
+    before = rows.where(_message.id <= message_id).order_by(_message.id.desc())
+    after = rows.where(_message.id > message_id).order_by(_message.id)
+    until, since = (list(connection.execute(one.limit(BURST_LENGTH))) for one in (before, after))
+    return [*reversed(until), *since]
 
 
 def _last_choices(connection: sa.Connection, conversation_id: int) -> tuple[Choice, ...]:

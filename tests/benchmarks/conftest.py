@@ -11,7 +11,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LINES] = []
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def measured(request: pytest.FixtureRequest) -> list[str]:
     """Append a line; it is printed under "measured" at the end."""
     return request.config.stash[_LINES]

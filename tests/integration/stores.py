@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from kfbot.adapter import Capabilities
 from kfbot.conversation import Turn
 from kfbot.messages import ConversationId, MessageReceived, Sender
+from kfbot.store import tables
 from kfbot.store.conversations import ConversationStore
-from kfbot.store.engine import Database
+from kfbot.store.engine import Database, Operation
 from kfbot.store.lanes import Lane
 from kfbot.store.messages import MessageStore, StoredMessage, Work
 from kfbot.store.outcomes import OutcomeStore
@@ -94,6 +95,21 @@ async def count(database: Database, table: sa.Table) -> int:
 async def states(database: Database, table: sa.Table) -> list[str]:
     """The states of a table's rows, the oldest first."""
     query = sa.select(table.c.state).order_by(table.c.id)
+    return list(await database.read(lambda c: c.execute(query).scalars()))
+
+
+def adding(name: str) -> Operation[None]:
+    """Writes a row whose name must be its own."""
+
+    def operation(connection: sa.Connection) -> None:
+        connection.execute(tables.knowledge_base.insert().values(name=name))
+
+    return operation
+
+
+async def names(database: Database) -> list[str]:
+    """Of all such rows."""
+    query = sa.select(tables.knowledge_base.c.name).order_by(tables.knowledge_base.c.name)
     return list(await database.read(lambda c: c.execute(query).scalars()))
 
 

@@ -25,7 +25,7 @@ CHATS = (
     # Its channel has a rate.
     ConversationId("slow", "three"),
 )
-KINDS = ("one", "two", "handoff", "silent")
+KINDS = ("one", "two", "one", "two", "handoff", "silent")
 ANSWERS: Any = ("taken", "taken", "later", "rejected")
 
 
@@ -76,13 +76,22 @@ class Play:
             self._act(dice, dice.choice(list(self.world.chats.values())))
 
     def agent_acts_in_the_middle_of_a_turn(self, dice: Random) -> None:
-        for one, held in self._held(dice, lambda held: held.sending is None):
-            if self.world.look(one, held) is not None:
-                self._act(dice, self.world.chats[held.number])
-                self._end_turn(dice, one, held)
+        self._begin_anew(dice)
+        for one, held in self._held(dice, lambda held: held.work and held.work.waiting):
+            self._act(dice, self.world.chats[held.number])
+            self._end_turn(dice, one, held)
+
+    def _begin_anew(self, dice: Random) -> Process:
+        """A customer writes, and a process looks at all that it can get."""
+        self.customer_writes(dice)
+        one = self._process(dice)
+        self.world.claim([one], 3)
+        for held in one.thinking():
+            self.world.look(one, held)
+        return one
 
     def _act(self, dice: Random, chat: Chat) -> None:
-        change = dice.choice(["says", "claim", "hand_back", "resolve"])
+        change = dice.choice(["says", "claim", "hand_back", "hand_back", "resolve"])
         self.world.agent_acts(self._process(dice), chat, change, dice.choice(["ann", "bob"]))
 
     # Processes at work
@@ -168,17 +177,24 @@ class Play:
 
     def a_process_replaces_one_that_stalls(self, dice: Random) -> None:
         """In the middle of a turn or of sending, with which it will go on some time."""
-        world, one, stalled = self.world, *dice.sample(self.world.processes, 2)
-        world.claim([stalled], 3)
-        for held in stalled.thinking():
-            if (work := world.look(stalled, held)) and work.unsent and held.later is None:
-                world.send(stalled, held, work, dice.choice(ANSWERS))
-        world.clock.advance(seconds=LEASE.total_seconds() + 1)
-        world.renew(one)
-        world.free_lost(one)
-        world.claim([one], 3)
-        for held in one.thinking():
-            world.finish(one, held)
+        stalled = self._begin_anew(dice)
+        if dice.choice([True, True, False]):
+            for held in stalled.thinking():
+                self._end_turn(dice, stalled, held)
+            for held in stalled.thinking():
+                self._begin_to_send(dice, stalled, held)
+        self.world.clock.advance(seconds=LEASE.total_seconds() + 1)
+        [other] = [one for one in self.world.processes if one is not stalled]
+        self.world.renew(other)
+        self.world.free_lost(other)
+        self.world.claim([other], 3)
+        for held in other.thinking():
+            self.world.finish(other, held)
+
+    def _begin_to_send(self, dice: Random, one: Process, held: Held) -> None:
+        work = self.world.look(one, held)
+        if work is not None and work.unsent and held.later is None:
+            self.world.send(one, held, work, dice.choice(ANSWERS))
 
     def end(self) -> None:
         """Whatever happened: who comes last gets everything done."""
@@ -221,7 +237,7 @@ STEPS = {
     Play.everything_dies_and_starts_again: 1,
     Play.a_process_loses_track_of_a_lane: 1,
     Play.a_process_frees_what_others_left: 1,
-    Play.a_process_replaces_one_that_stalls: 2,
+    Play.a_process_replaces_one_that_stalls: 3,
 }
 
 

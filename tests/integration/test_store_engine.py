@@ -16,7 +16,7 @@ from kfbot.errors import SettingsError, StoreUnavailable
 from kfbot.store import tables
 from kfbot.store.connections import PostgresConnections
 from kfbot.store.engine import Database, Operation
-from tests.integration.stores import listening, statements
+from tests.integration.stores import adding, listening, names, statements
 
 asynchronous = pytest.mark.asyncio
 COUNTER = "counter"
@@ -28,22 +28,10 @@ def database_url(url: str) -> str:
     return url
 
 
-def adding(name: str) -> Operation[None]:
-    def operation(connection: sa.Connection) -> None:
-        connection.execute(tables.knowledge_base.insert().values(name=name))
-
-    return operation
-
-
 def add_all(connection: sa.Connection, names: Sequence[str]) -> list[str]:
     """The same for many at once: one statement, whose rows are all written or none."""
     connection.execute(tables.knowledge_base.insert(), [{"name": name} for name in names])
     return [f"{name} of {len(names)}" for name in names]
-
-
-async def names(database: Database) -> list[str]:
-    query = sa.select(tables.knowledge_base.c.name).order_by(tables.knowledge_base.c.name)
-    return list(await database.read(lambda c: c.execute(query).scalars()))
 
 
 def count(connection: sa.Connection) -> int:

@@ -12,13 +12,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from kfbot.errors import StoreUnavailable
+from kfbot.messages import ConversationId
 from kfbot.store import tables
 from kfbot.store.engine import Database, Operation
 from kfbot.store.messages import MessageStore
 from kfbot.store.notices import notify
 from tests.conftest import Clock
-from tests.integration.stores import CHAT, message, statements
-from tests.integration.test_store_engine import adding, names
+from tests.integration.stores import CHAT, adding, message, names, statements
 
 pytestmark = pytest.mark.asyncio
 ONE, TWO = "one", "two"
@@ -108,7 +108,7 @@ async def test_two_processes_that_write_the_same_lanes_never_wait_in_a_circle(
         Database(database_url, group_size=1) as other,
     ):
         messages = MessageStore(one, clock)
-        chats = [CHAT, type(CHAT)("shop", "chat-2")]
+        chats = [CHAT, ConversationId("shop", "chat-2")]
         accepted = [
             await messages.accept(message(clock, number, chat)) for number, chat in enumerate(chats)
         ]
@@ -163,6 +163,17 @@ async def test_a_value_that_postgresql_refuses_fails_alone(database: Database, n
     assert outcomes[0] is outcomes[2] is None
     assert isinstance(outcomes[1], DBAPIError)
     assert await names(database) == ["a", "b"]
+
+
+async def test_a_chat_whose_name_is_too_long_for_a_notice_is_stored_with_its_neighbours(
+    database: Database, clock: Clock
+) -> None:
+    messages = MessageStore(database, clock)
+    chats = (CHAT, ConversationId("shop", "好" * 9000), ConversationId("shop", "chat-2"))
+    accepted = await asyncio.gather(
+        *(messages.accept(message(clock, number, chat)) for number, chat in enumerate(chats))
+    )
+    assert len({one.conversation_id for one in accepted}) == 3
 
 
 # Sessions

@@ -18,8 +18,7 @@ from kfbot.errors import StoreUnavailable
 from kfbot.store.engine import Database
 from kfbot.store.messages import MessageStore
 from tests.conftest import Clock
-from tests.integration.stores import claimed, listening, message
-from tests.integration.test_store_engine import adding, names
+from tests.integration.stores import adding, claimed, listening, message, names
 
 pytestmark = pytest.mark.asyncio
 
