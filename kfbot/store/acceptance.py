@@ -22,7 +22,7 @@ from kfbot.messages import (
 )
 from kfbot.store import tables
 from kfbot.store.conversations import add_conversation, address_of, change_owner
-from kfbot.store.events import encode_event
+from kfbot.store.events import encode_event, type_of
 from kfbot.store.lanes import set_ready
 from kfbot.store.notices import LANE, chat_notice, conversation_notice, notify
 
@@ -230,7 +230,7 @@ def _claim(connection: sa.Connection, accepted: Accepted, agent: str, now: datet
             inbox.c.id < accepted.inbox_id,
         )
     )
-    if any(payload["type"] == OwnershipChanged.__name__ for payload in earlier.scalars()):
+    if any(type_of(payload) == OwnershipChanged.__name__ for payload in earlier.scalars()):
         # Behind a handback that is still to be worked on it has to wait its turn.
         return
     # Another agent was first: the event is over all the same.

@@ -55,6 +55,11 @@ def encode_event(event: InboundEvent) -> dict[str, Any]:
     return {"type": name, **encoded}
 
 
+def type_of(payload: object) -> object:
+    """The type of an event's JSON; None where it is no event's."""
+    return payload.get("type") if isinstance(payload, dict) else None
+
+
 def decode_event(payload: dict[str, Any]) -> InboundEvent:
     """The event of such JSON."""
     fields = dict(payload)

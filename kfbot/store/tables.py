@@ -37,6 +37,24 @@ class UtcTime(TypeDecorator[datetime]):
         return aware
 
 
+class Payload(TypeDecorator[Any]):
+    """JSON; where it is damaged its text comes instead, and the rest of the rows all the same."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        read = super().result_processor(dialect, coltype)
+
+        def tolerant(value: Any) -> Any:
+            try:
+                return value if read is None else read(value)
+            except ValueError:
+                return value
+
+        return tolerant
+
+
 def _id() -> sa.Column[int]:
     return sa.Column("id", BigId, primary_key=True)
 
@@ -197,7 +215,7 @@ inbox = sa.Table(
     sa.Column("channel", sa.Text, nullable=False),
     sa.Column("event_id", sa.Text, nullable=False),
     _conversation(),
-    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Column("payload", Payload, nullable=False),
     #: new | done | dead | discarded
     sa.Column("state", sa.Text, nullable=False, default="new"),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
@@ -228,7 +246,7 @@ outbox = sa.Table(
     _conversation(),
     sa.Column("message_id", BigId, sa.ForeignKey("message.id"), nullable=False),
     sa.Column("idempotency_key", sa.Text, nullable=False, unique=True),
-    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Column("payload", Payload, nullable=False),
     #: The bot's rows are sent only while the conversation is still at this epoch; NULL: always.
     sa.Column("ownership_epoch", sa.Integer),
     #: new | sent | cancelled | dead | discarded; earlier versions wrote "sending" too.

@@ -251,7 +251,7 @@ async def test_a_plain_turn_takes_few_statements(database: Database, clock: Cloc
             assert await stage.application.inbox.settled(accepted, timeout_seconds=10)
             await stage.sent_out()
         assert len(stage.channel.sent) == 2
-    # What is due is asked for by this test too, again and again.
+    # What is due is asked for by this test too.
     work = [one for one in heard if not one.startswith(("BEGIN", "SELECT min(lane.ready_at)"))]
     print(f"a plain turn: {len(work)} statements")
     assert len(work) <= MOST_STATEMENTS
@@ -284,7 +284,6 @@ class Cost:
 def fill(database_url: str, conversations: int, length: int) -> None:
     """Finished conversations, of which the first is `length` times as long as the others."""
     at = "2026-01-01 00:00:00.000000"
-    longest = 1
     with closing(sqlite3.connect(str(sa.make_url(database_url).database))) as file, file:
         for number in range(1, conversations + 1):
             file.execute(
@@ -306,7 +305,7 @@ def fill(database_url: str, conversations: int, length: int) -> None:
                 (f"chat-{number}", number),
             )
             file.execute("INSERT INTO lane VALUES (?, NULL, NULL, NULL, 1)", (number,))
-            for turn in range(length if number == longest else 1):
+            for turn in range(length if number == 1 else 1):
                 _fill_turn(file, number, turn, at)
 
 

@@ -30,6 +30,7 @@ from kfbot.store import tables
 from kfbot.store.dead_letters import DeadLetterStore
 from kfbot.store.engine import Database
 from kfbot.store.messages import MessageStore
+from kfbot.store.presence import Presence, new_owner
 from kfbot.testing import FakeAdapter, FakeDesk, FakeKnowledgeBase
 from tests.conftest import Clock
 from tests.dialogues.conftest import CHAT, ENTRIES, Stage, staged
@@ -193,10 +194,20 @@ class TimedAdapter(FakeAdapter):
 
 
 @asynccontextmanager
-async def replica(url: str, clock: Clock, channel: FakeAdapter) -> AsyncIterator[Stage]:
-    """Another process on the same database, for the same platform."""
-    async with Database(url) as database, staged(database, clock, channel) as stage:
-        yield stage
+async def replica(url: str, clock: Clock, *channels: FakeAdapter) -> AsyncIterator[Stage]:
+    """A process on this database; its stage is that of its first channel."""
+    knowledge, desk, owner = FakeKnowledgeBase(ENTRIES), FakeDesk(), new_owner()
+    served = {channel.channel: channel for channel in channels}
+    async with Database(url) as database, Presence(database, owner):
+        application = wire(
+            Settings(), database, knowledge, channels=served, desks=[desk], clock=clock, owner=owner
+        )
+        running = asyncio.create_task(application.run())
+        try:
+            yield Stage(application, channels[0], knowledge, desk, clock)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.mark.usefixtures("one_worker")
@@ -225,24 +236,16 @@ async def test_replicas_together_keep_the_rate_and_the_order_of_every_conversati
 
 
 @pytest.mark.usefixtures("one_worker")
-async def test_who_waits_for_a_rate_holds_up_no_other_channel(
-    database: Database, clock: Clock
-) -> None:
+async def test_who_waits_for_a_rate_holds_up_no_other_channel(url: str, clock: Clock) -> None:
     slow, quick = TimedAdapter(clock, rate_per_second=0.1), FakeAdapter("quick")
-    application = wire(
-        Settings(), database, FakeKnowledgeBase(ENTRIES), desks=[FakeDesk()],
-        channels={"shop": slow, "quick": quick}, clock=clock,
-    )  # fmt: skip
-    running = asyncio.create_task(application.run())
-    stage = Stage(application, quick, FakeKnowledgeBase(ENTRIES), FakeDesk(), clock)
-    for number in range(4):
-        await stage.accept(stage.message(REFUND, chat=ConversationId("shop", f"chat-{number}")))
-    await stage.sent_out()
-    assert len(slow.sent) == 1
-    [reply] = await stage.customer_says(REFUND, chat=ConversationId("quick", "chat"))
-    assert reply.text == ENTRIES[REFUND]
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with replica(url, clock, quick, slow) as stage:
+        for number in range(4):
+            chat = ConversationId("shop", f"chat-{number}")
+            await stage.accept(stage.message(REFUND, chat=chat))
+        await stage.sent_out()
+        assert len(slow.sent) == 1
+        [reply] = await stage.customer_says(REFUND, chat=ConversationId("quick", "chat"))
+        assert reply.text == ENTRIES[REFUND]
 
 
 async def test_times_that_were_kept_free_before_a_standstill_are_given_out_anew(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,9 @@ from kfbot.conversation import State
 from kfbot.errors import ChannelUnavailable, StoreUnavailable
 from kfbot.inbox import MAX_CRASHES, MAX_UNREADABLE
 from kfbot.knowledge_base import Retrieval
-from kfbot.messages import DeliveryReceipt, OutboundMessage
+from kfbot.messages import DeliveryReceipt, OutboundMessage, Sender
 from kfbot.store import tables
+from kfbot.store.conversations import ConversationStore
 from kfbot.store.dead_letters import DeadLetterStore
 from kfbot.store.engine import Database
 from kfbot.store.messages import MessageStore
@@ -244,6 +246,39 @@ async def test_whatever_an_event_has_become_the_conversation_goes_on_behind_it(
 
 
 @asynchronous
+async def test_json_that_was_cut_off_in_an_sqlite_file_is_given_up_too(
+    template_database: Path, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = shutil.copy(template_database, tmp_path / "kfbot.sqlite3")
+    async with Database(f"sqlite:///{file}") as database:
+        messages = MessageStore(database, clock)
+        accepted = await messages.accept(message(clock, 1, text=REFUND))
+        await messages.accept(message(clock, 2, text=RETURN))
+        cut_off = sa.literal_column(f"'[\"{SECRET}'")
+        await spoil(database, tables.inbox, accepted.inbox_id, cut_off)
+        async with staged(database, clock, FakeAdapter()) as stage:
+            for _ in range(MAX_UNREADABLE):
+                await later(stage, minutes=10)
+            assert texts(stage) == [ENTRIES[RETURN]]
+        [letter] = (await DeadLetterStore(database, clock).list()).letters
+        assert letter.payload == f'["{SECRET}'
+    assert SECRET not in caplog.text
+
+
+@asynchronous
+@pytest.mark.parametrize("payload", UNREADABLE, ids=str)
+async def test_an_agent_takes_over_whatever_waits_in_the_conversation(
+    database: Database, clock: Clock, payload: object
+) -> None:
+    messages = MessageStore(database, clock)
+    spoilt = await messages.accept(message(clock, 1))
+    await spoil(database, tables.inbox, spoilt.inbox_id, payload)
+    await messages.accept(message(clock, 2, sender=Sender("7", "agent", "ann")))
+    owner = await ConversationStore(database).get(spoilt.conversation_id)
+    assert (owner.state, owner.agent) == (State.AGENT, "ann")
+
+
+@asynchronous
 @pytest.mark.parametrize("payload", [{"text": [SECRET]}, [SECRET], SECRET, None], ids=str)
 async def test_whatever_a_message_has_become_those_behind_it_are_sent(
     stage: Stage, database: Database, payload: object, caplog: pytest.LogCaptureFixture
@@ -339,6 +374,7 @@ async def test_a_clock_set_back_before_a_start_delays_nothing_on_a_channel_with_
 async def test_a_clock_that_jumps_forward_takes_no_lane_from_a_process_at_work(
     stage: Stage, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("kfbot.inbox.POLL_SECONDS", 0.05)
     knowledge = gated(stage)
     await stage.accept(stage.message(REFUND))
     await knowledge.began.wait()

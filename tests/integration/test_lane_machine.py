@@ -294,4 +294,4 @@ def test_on_sqlite_nothing_is_lost_and_nothing_is_sent_twice_or_late(
 def test_on_postgresql_nothing_is_lost_and_nothing_is_sent_twice_or_late(
     postgres_url: str,
 ) -> None:
-    play(postgres_url, 15)
+    play(postgres_url, 12)
