@@ -21,8 +21,8 @@ from kfbot.messages import (
     OwnershipChanged,
 )
 from kfbot.store.conversations import ConversationStore, StoredButton
-from kfbot.store.messages import StoredEvent
 from kfbot.store.transcripts import Context, TranscriptStore
+from kfbot.store.work import StoredEvent
 from kfbot.texts import texts
 from kfbot.turn import (
     NewButton,

@@ -20,9 +20,10 @@ from kfbot.messages import InboundEvent, MessageReceived
 from kfbot.outbox import Outbox, backoff
 from kfbot.store.acceptance import Accepted
 from kfbot.store.lanes import Lane, elapsed_seconds
-from kfbot.store.messages import MessageStore, StoredEvent
+from kfbot.store.messages import MessageStore
 from kfbot.store.notices import LANE, conversation_notice
 from kfbot.store.outcomes import OutcomeStore
+from kfbot.store.work import StoredEvent
 from kfbot.turn import Outcome, failed_turn
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,8 @@ from kfbot.errors import (
 )
 from kfbot.messages import DeliveryReceipt
 from kfbot.store.lanes import Lane
-from kfbot.store.messages import MessageStore, StoredMessage
+from kfbot.store.messages import MessageStore
+from kfbot.store.work import StoredMessage
 
 logger = logging.getLogger(__name__)
 

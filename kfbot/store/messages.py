@@ -7,7 +7,7 @@ raises the lane's epoch, and commits under an older epoch are refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,14 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from kfbot.conversation import Conversation
-from kfbot.errors import ConversationChanged, RowUnreadable
-from kfbot.messages import ConversationId, DeliveryReceipt, InboundEvent, OutboundMessage
+from kfbot.messages import ConversationId, DeliveryReceipt, InboundEvent
 from kfbot.store import tables
 from kfbot.store.acceptance import Accepted, accept_all
-from kfbot.store.conversations import conversation_of, select_conversations
 from kfbot.store.engine import Database
-from kfbot.store.events import decode_event, decode_message, storable_event
+from kfbot.store.events import storable_event
 from kfbot.store.lanes import (
     Lane,
     elapsed_seconds,
@@ -34,50 +31,10 @@ from kfbot.store.lanes import (
 )
 from kfbot.store.notices import LANE, notify
 from kfbot.store.presence import gone
+from kfbot.store.work import StoredMessage, Work, read_work
 
-#: Rows of one lane that are read at a time.
-PAGE = 50
 #: Addresses whose lane is remembered, to lock it before others in a group.
 REMEMBERED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
-    """An inbox row that is still to be worked on."""
-
-    inbox_id: int
-    event: InboundEvent
-    attempts: int
-    received_at: datetime
-    #: How often a process died while this was the first of its lane.
-    crashes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
-    """An outbox row that is still to be sent."""
-
-    outbox_id: int
-    #: In the transcript.
-    message_id: int
-    message: OutboundMessage
-    #: None: sent whoever owns the conversation (an agent's words).
-    ownership_epoch: int | None
-    attempts: int
-    retry_at: datetime | None
-    #: When the channel's rate lets it go; None: not asked yet.
-    slot_at: datetime | None
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a lane has to do."""
-
-    conversation: Conversation
-    #: None: not read, since there is a message to be sent first.
-    waiting: tuple[StoredEvent, ...] | None
-    unsent: tuple[StoredMessage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +233,7 @@ class MessageStore:
             RowUnreadable: What comes first cannot be read: a newer version wrote it, or it is
                 damaged.
         """
-        return await self._database.read(lambda connection: _work(connection, lane, whole=whole))
+        return await self._database.read(lambda c: read_work(c, lane, whole=whole))
 
     async def is_done(self, inbox_id: int) -> bool:
         """True once an event was worked on, or given up."""
@@ -356,38 +313,6 @@ class MessageStore:
 
 _lane, _inbox, _outbox = tables.lane.c, tables.inbox.c, tables.outbox.c
 # Made once: to put a statement together costs more than to run it.
-#: The conversation of a lane that is still ours, with each of its messages, or none.
-_UNSENT = (
-    select_conversations()
-    .add_columns(
-        _outbox.id.label("row_id"), _outbox.message_id, _outbox.payload,
-        _outbox.ownership_epoch.label("bound_to_epoch"), _outbox.attempts, _outbox.retry_at,
-        _outbox.slot_at, _outbox.created_at,
-    )
-    .outerjoin(
-        tables.outbox,
-        sa.and_(_outbox.conversation_id == tables.conversation.c.id, tables.is_unsent),
-    )
-    .where(
-        tables.conversation.c.id == sa.bindparam("conversation"),
-        sa.exists().where(
-            _lane.conversation_id == sa.bindparam("conversation"),
-            _lane.owner == sa.bindparam("owner"),
-            _lane.epoch == sa.bindparam("epoch"),
-        ),
-    )
-    .order_by(_outbox.id)
-    .limit(PAGE)
-)  # fmt: skip
-_WAITING = (
-    sa.select(
-        _inbox.id.label("row_id"), _inbox.payload, _inbox.attempts, _inbox.received_at,
-        _inbox.crashes,
-    )
-    .where(_inbox.conversation_id == sa.bindparam("conversation"), tables.is_waiting)
-    .order_by(_inbox.id)
-    .limit(PAGE)
-)  # fmt: skip
 _SENT = (
     tables.outbox.update()
     .where(_outbox.id.in_(sa.bindparam("sent", expanding=True)))
@@ -398,60 +323,6 @@ _NAMED = (
     .where(tables.message.c.id == sa.bindparam("row"))
     .values(platform_id=sa.bindparam("name"))
 )
-
-
-def _work(connection: sa.Connection, lane: Lane, *, whole: bool) -> Work:
-    here = {"conversation": lane.conversation_id}
-    ours = here | {"owner": lane.owner, "epoch": lane.epoch}
-    messages = connection.execute(_UNSENT, ours).all()
-    if not messages:
-        raise ConversationChanged(f"another worker took conversation {lane.conversation_id}")
-    conversation = conversation_of(messages[0])
-    if messages[0].row_id is None:
-        messages = []
-    unsent = tuple(_readable(_stored_message, messages, "outbox", conversation.address))
-    if not whole and unsent and unsent[0].retry_at is None and unsent[0].slot_at is None:
-        return Work(conversation, None, unsent)
-    events = connection.execute(_WAITING, here).all()
-    try:
-        return Work(conversation, tuple(_readable(_stored_event, events, "inbox")), unsent)
-    except RowUnreadable:
-        if whole or not unsent:
-            raise
-        # It does not hold up what is to be sent.
-        return Work(conversation, None, unsent)
-
-
-def _readable(read: Callable[..., Any], rows: Sequence[Any], kind: str, *further: Any) -> list[Any]:
-    """The rows up to the first that cannot be read; that one is named when it comes first."""
-    made: list[Any] = []
-    for row in rows:
-        try:
-            made.append(read(row, *further))
-        except (ValueError, LookupError, TypeError) as error:
-            if not made:
-                # The text of the error may hold the customer's words.
-                raise RowUnreadable(kind, row.row_id, type(error).__name__) from None
-            break
-    return made
-
-
-def _stored_event(row: sa.Row[Any]) -> StoredEvent:
-    event = decode_event(row.payload)
-    return StoredEvent(row.row_id, event, row.attempts, row.received_at, row.crashes)
-
-
-def _stored_message(row: sa.Row[Any], address: ConversationId) -> StoredMessage:
-    return StoredMessage(
-        outbox_id=row.row_id,
-        message_id=row.message_id,
-        message=replace(decode_message(row.payload), conversation=address),
-        ownership_epoch=row.bound_to_epoch,
-        attempts=row.attempts,
-        retry_at=row.retry_at,
-        slot_at=row.slot_at,
-        created_at=row.created_at,
-    )
 
 
 def _release(connection: sa.Connection, lanes: Sequence[Lane]) -> Sequence[bool]:

@@ -28,9 +28,9 @@ from kfbot.store.conversations import (
 from kfbot.store.engine import Database
 from kfbot.store.events import storable
 from kfbot.store.lanes import IS_ONE_OF, Lane, set_ready, these
-from kfbot.store.messages import StoredEvent
 from kfbot.store.notices import LANE, conversation_notice, notify
 from kfbot.store.sayings import Saying, Words, say_all
+from kfbot.store.work import StoredEvent
 from kfbot.turn import Outcome, Reply
 
 

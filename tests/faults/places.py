@@ -18,8 +18,8 @@ from kfbot.dialogue import Batch, Dialogue
 from kfbot.inbox import Inbox
 from kfbot.messages import InboundEvent, MessageReceived, OutboundMessage
 from kfbot.outbox import Outbox
-from kfbot.store.messages import StoredMessage
 from kfbot.store.outcomes import OutcomeStore
+from kfbot.store.work import StoredMessage
 from kfbot.turn import Outcome
 from tests.faults.faq import MARKER
 from tests.faults.standstill import Point

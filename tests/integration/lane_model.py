@@ -24,8 +24,9 @@ from kfbot.outbox import Delivered, Outbox
 from kfbot.store import tables
 from kfbot.store.engine import Database
 from kfbot.store.lanes import Lane
-from kfbot.store.messages import MessageStore, StoredEvent, Work
+from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
+from kfbot.store.work import StoredEvent, Work
 from kfbot.turn import Outcome, Reply, outcome_of
 from tests.conftest import Clock
 

@@ -19,8 +19,9 @@ from kfbot.outbox import Delivered, Outbox
 from kfbot.store.acceptance import Accepted
 from kfbot.store.engine import Database
 from kfbot.store.lanes import Lane
-from kfbot.store.messages import PAGE, MessageStore, StoredEvent, Work
+from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
+from kfbot.store.work import PAGE, StoredEvent, Work
 from kfbot.turn import Outcome
 from tests.integration.lane_model import (
     Answer,

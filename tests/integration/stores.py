@@ -15,8 +15,9 @@ from kfbot.store import tables
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.engine import Database, Operation
 from kfbot.store.lanes import Lane
-from kfbot.store.messages import MessageStore, StoredMessage, Work
+from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
+from kfbot.store.work import StoredMessage, Work
 from kfbot.turn import Outcome, Reply
 from tests.conftest import Clock
 

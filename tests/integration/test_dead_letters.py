@@ -23,9 +23,10 @@ from kfbot.store.dead_letters import (
 )
 from kfbot.store.engine import Database
 from kfbot.store.lanes import Lane
-from kfbot.store.messages import MessageStore, Work
+from kfbot.store.messages import MessageStore
 from kfbot.store.notices import LANE
 from kfbot.store.outcomes import OutcomeStore
+from kfbot.store.work import Work
 from tests.conftest import Clock
 
 pytestmark = pytest.mark.asyncio

@@ -23,9 +23,10 @@ from kfbot.messages import (
 from kfbot.store import tables
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.engine import Database
-from kfbot.store.messages import PAGE, MessageStore
+from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.transcripts import TranscriptStore
+from kfbot.store.work import PAGE
 from kfbot.turn import Outcome
 from tests.conftest import Clock
 from tests.integration.stores import CHAT, claimed, message, outcome_in, replied, states, unsent
