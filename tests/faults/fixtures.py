@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.scene import Store
 from tests.faults.table import Row, lines
-from tests.postgres import new_database, postgres_server
+from tests.postgres import new_database
 
 
 @pytest.fixture(scope="session")
@@ -26,17 +26,10 @@ def fault_table(request: pytest.FixtureRequest) -> Iterator[list[Row]]:
                 reporter.line(line)
 
 
-@pytest.fixture(scope="session")
-def fault_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL."""
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
-
-
 @pytest.fixture
-def replicas(fault_postgres: str) -> Iterator[Store]:
+def replicas(server: str) -> Iterator[Store]:
     """An empty PostgreSQL database for two replicas."""
-    with new_database(fault_postgres) as url:
+    with new_database(server) as url:
         yield Store("postgresql", url, replicas=2)
 
 

@@ -20,7 +20,7 @@ from kfbot.cli import checking, run
 from kfbot.errors import MessageRejected, StoreUnavailable
 from kfbot.messages import ConversationId, InboundEvent, MessageReceived, Sender
 from kfbot.settings import load_settings
-from kfbot.store import messages
+from kfbot.store import work
 from kfbot.store.dead_letters import DeadLetterStore
 from kfbot.testing import FakeAdapter
 from tests.conftest import Clock
@@ -101,9 +101,9 @@ class Unreadable:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.words: set[str] = set()
-        self._decode = messages.decode_event
+        self._decode = work.decode_event
         # A newer version wrote them; there is none to be run.
-        monkeypatch.setattr(messages, "decode_event", self._decoded)
+        monkeypatch.setattr(work, "decode_event", self._decoded)
 
     def _decoded(self, payload: dict[str, Any]) -> InboundEvent:
         if payload["text"] in self.words:

@@ -235,7 +235,9 @@ async def test_a_message_sent_twice_is_answered_once(bot: ServedBot, quick_heart
         await bot.quiet()
         await visitor.says(QUESTION, "m-1")
         await bot.quiet()
-        assert await page.said_until_quiet() == [QUESTION, REFUND]
+        # Signs of life may have come in between.
+        assert [one["text"] for one in await page.messages(2)] == [QUESTION, REFUND]
+        assert await page.said_until_quiet() == []
     assert await bot.count(tables.inbox) == 1
 
 
