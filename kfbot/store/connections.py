@@ -11,6 +11,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -29,6 +30,8 @@ STATEMENT_TIMEOUT_SECONDS = 60
 IDLE_SECONDS = 5
 #: A server that does not answer for so long is gone.
 CONNECT_TIMEOUT_SECONDS = 10.0
+#: What is still open after so long is cut.
+CLOSE_TIMEOUT_SECONDS = 2.0
 # Errors that quote a statement's parameters would carry customers' words into the log.
 _POOL: dict[str, Any] = {"hide_parameters": True}
 #: The class of PostgreSQL's errors whose text quotes the value that it is about.
@@ -139,8 +142,10 @@ class PostgresConnections:
 
     async def close(self) -> None:
         """See `Connections`."""
-        await self.engine.dispose()
-        await self._writer.dispose()
+        # A session that was ended, but not closed, takes no goodbye: its socket is cut.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                await asyncio.gather(self.engine.dispose(), self._writer.dispose())
 
 
 def _postgres_engine(url: URL, connections: int, *, patient: bool) -> AsyncEngine:

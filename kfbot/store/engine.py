@@ -242,7 +242,7 @@ class Database:
             except _Apart:
                 run = partial(_apart, group=group, origin=self.origin)
             except DBAPIError as error:
-                if _sqlstate(error) not in _UNDONE:
+                if not _is_undone(error):
                     raise
                 logger.info("transaction undone, again", extra={"event": "transaction_undone"})
                 # Jitter spreads those who met; nothing here is secret.
@@ -370,6 +370,14 @@ def _plain(error: DBAPIError) -> str:
 
 def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
+
+
+def _is_undone(error: DBAPIError) -> bool:
+    """True where nothing was stored for certain, and the same may well succeed at once."""
+    if error.connection_invalidated:
+        # Without a statement it was the commit, which may have come through.
+        return error.statement is not None
+    return _sqlstate(error) in _UNDONE
 
 
 def _is_unavailable(error: DBAPIError) -> bool:
