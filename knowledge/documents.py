@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from kfbot.knowledge_base import PassageKind
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file that a source led to."""
+
+    #: Where it lies on this machine.
+    path: Path
+    #: How it is named to people, and the id of a document that fills the file.
+    name: str
+    #: Its address on the web, when it has one.
+    url: str = ""
+    #: What its source says about it: see `Document.metadata`.
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +33,8 @@ class Section:
     heading: str
     #: Plain text or CommonMark, not empty.
     text: str
+    #: The page that it begins on, from 1; 0: the format has no pages.
+    page: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +52,8 @@ class Document:
     question: str = ""
     answer: str = ""
     variants: tuple[str, ...] = ()
+    #: What filters may ask for: "product", "version", "date" (ISO 8601), "language", …
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def content_hash(self) -> str:
@@ -50,3 +70,5 @@ class Chunk:
 
     heading: str
     text: str
+    #: See `Section.page`.
+    page: int = 0

@@ -17,7 +17,7 @@ from kfbot.knowledge_base import KnowledgeBase, LoadReport, Progress
 from kfbot.messages import Role
 from knowledge.evaluation_measures import Scored, report_of
 from knowledge.evaluation_report import html_of
-from knowledge.loaders import read_sources
+from knowledge.reading import read_sources
 
 Decision = Literal["answer", "clarify", "handoff"]
 #: Knowledge ids listed for a question, at most.

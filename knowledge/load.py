@@ -354,7 +354,7 @@ def _missing(sources: Sequence[str]) -> list[str]:
 
 
 def _read(sources: Sequence[str]) -> Reading:
-    from knowledge.loaders import read_sources
+    from knowledge.reading import read_sources
 
     return read(read_sources(sources))
 

@@ -10,7 +10,7 @@ import pytest
 
 from kfbot.errors import DocumentUnreadable
 from knowledge.documents import Document, Section
-from knowledge.loaders import read_sources
+from knowledge.reading import read_sources
 
 
 def read(*sources: str | Path) -> tuple[list[Document], list[str]]:
