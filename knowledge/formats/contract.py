@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from kfbot.errors import DocumentUnreadable
@@ -23,6 +23,8 @@ class Found:
     document: Document
     #: Like "line 7: "; "" when it fills the file.
     place: str = ""
+    #: How often each step of reading did something worth reporting: "pages read by OCR", …
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 #: Reads a file that is there and not empty. Yields documents and named faults in their places,
