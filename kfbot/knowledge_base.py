@@ -24,6 +24,8 @@ class Passage:
     url: str = ""
     #: FAQ: the answer. Document: the chunk.
     text: str
+    #: The page that the chunk begins on; 0: its format has no pages.
+    page: int = 0
     #: The part of the text that answers, as shown to the customer.
     quote: str = ""
     #: FAQ: the entry's question, which names it as a choice. Document: "".
@@ -57,6 +59,8 @@ class LoadReport:
     duplicates: int = 0
     #: One line for each source that could not be read: "name: reason".
     unreadable: tuple[str, ...] = ()
+    #: How often each step of reading and cleaning did something, in all that is loaded.
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,9 @@ class KnowledgeStatus:
     generation: int
     loaded_at: datetime | None
     unreadable: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    #: True: it was taken back, and is loaded again only by hand.
+    rolled_back: bool = False
 
 
 #: Called with (stage, done, total) while a long load goes on; from any thread.

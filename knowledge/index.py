@@ -24,7 +24,7 @@ from knowledge import terms
 from knowledge.shard import ENGINE, KINDS, Found, Shard
 
 #: Raise it when the files of an index, or what ranking keeps there, change.
-FORMAT = f"4 terms:{terms.VERSION}"
+FORMAT = f"5 terms:{terms.VERSION}"
 
 _STAMP = "stamp.json"
 _DOCUMENTS = "documents.jsonl"
@@ -181,7 +181,7 @@ class Index:
         return [entry.question for entry in entries if entry.question]
 
     def payloads(self, points: Sequence[int]) -> list[Mapping[str, Any]]:
-        """chunk_id, document_id, heading and text of points, by their numbers."""
+        """chunk_id, document_id, heading, text and page of points, by their numbers."""
         found = self._shard.payloads(points)
         return [found[point] for point in points]
 

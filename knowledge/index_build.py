@@ -7,9 +7,7 @@ and opens the result. The child needs no database, and what it leaves is complet
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import shutil
 import sys
 from array import array
@@ -24,16 +22,15 @@ from numpy.typing import NDArray
 
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import PassageKind
-from knowledge import index, ranking, terms
+from knowledge import children, index, ranking, terms
 from knowledge.shard import KINDS, Shard, ShardPoint
 
 if TYPE_CHECKING:
     # The child has no use for SQLAlchemy, which takes half a second to import.
-    from kfbot.store.chunks import StoredDocument
+    from kfbot.store.knowledge_rows import StoredDocument
 
 #: Chunks that the server writes down between two turns of the event loop.
 _BATCH = 200
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 async def build(
@@ -115,6 +112,7 @@ class _JobWriter:
                     "kind": row.kind,
                     "heading": chunk.heading,
                     "text": chunk.text,
+                    "page": chunk.page,
                 }
                 self._points.write(_line([self._count, payload, chunk.terms]))
                 self._vectors.write(chunk.vector)
@@ -139,24 +137,14 @@ def _line(value: Any) -> bytes:
 
 
 async def _run(job: Path) -> None:
-    # -P and the path: whatever folder the server runs in, the child finds these very modules.
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "knowledge.index_build",
-        str(job),
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)])},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
+    child = await children.start(
+        "knowledge.index_build", str(job), stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-    )
+    )  # fmt: skip
     try:
         _, said = await child.communicate()
     except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.communicate()
+        await children.end(child)
         raise
     if child.returncode != 0:
         lines = said.decode(errors="replace").strip().splitlines()
@@ -262,8 +250,7 @@ def _idf(ids: NDArray[np.uint32], points: int) -> tuple[NDArray[np.uint32], NDAr
 
 def main() -> None:
     """Make the index of the job whose folder is the first argument."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(10)
+    children.step_back()
     make(Path(sys.argv[1]))
 
 

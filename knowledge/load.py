@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -16,12 +15,14 @@ from numpy.typing import NDArray
 from kfbot.errors import KfbotError, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import KnowledgeStatus, LoadReport, Progress, Retrieval
 from kfbot.language import language_of
-from kfbot.store.chunks import Generation, KnowledgeStore, Load, StoredDocument
-from knowledge.changes import Changes, Reading, Vectors, again, compare, key_of, read
+from kfbot.store.chunks import KnowledgeStore
+from kfbot.store.knowledge_rows import Generation, StoredDocument
 from knowledge.embedding import BatchingEmbedder, Embedder
 from knowledge.geometry import generic_means
 from knowledge.index import Index, Stamp, folder_of, remove_old
 from knowledge.index_build import build
+from knowledge.loading import prepare_load
+from knowledge.vectors import key_of
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
@@ -142,6 +143,25 @@ class Knowledge:
         async with self._loading:
             return tuple([await self._load_one(name, progress or _ignore) for name in chosen])
 
+    async def roll_back(self, name: str) -> int:
+        """Put the generation before in force again, and return its number.
+
+        Raises:
+            KnowledgeBaseUnavailable: There is none, or it cannot be searched yet.
+            StoreUnavailable: Nothing was changed.
+        """
+        self._chosen((name,))
+        async with self._loading, self._store.loading(name), self._switching:
+            generation = await self._store.roll_back(name)
+            await self._bring_up(name, _ignore)
+        logger.info(
+            "knowledge base %s: back at generation %d",
+            name,
+            generation,
+            extra={"event": "knowledge_rolled_back"},
+        )
+        return generation
+
     async def refresh(self) -> None:
         """Take up what another process has loaded; until then the state before is asked.
 
@@ -190,6 +210,8 @@ class Knowledge:
                 generation=state.generation,
                 loaded_at=state.loaded_at,
                 unreadable=state.unreadable,
+                counts=state.counts,
+                rolled_back=state.rolled_back,
             )
             for state in states
         )
@@ -213,15 +235,13 @@ class Knowledge:
 
     async def _load_one(self, name: str, progress: Progress) -> LoadReport:
         async with self._store.loading(name) as check:
-            before = (await self._store.generations()).get(name)
-            from_scratch = before is None or before.embedding_key != self._key
-            changes = await self._changes(name, progress, from_scratch=from_scratch)
-            load = await self._embedded(name, changes, progress, from_scratch=from_scratch)
+            load, report = await prepare_load(
+                name, self._sources[name], self._store, self._embedder, progress
+            )
             async with self._switching:
                 await check()
                 await self._store.apply(load)
                 await self._bring_up(name, progress)
-        report = changes.report
         logger.info(
             "knowledge base %s loaded: %d added, %d changed, %d removed, %d unreadable",
             name,
@@ -232,45 +252,6 @@ class Knowledge:
             extra={"event": "knowledge_loaded"},
         )
         return report
-
-    async def _changes(self, name: str, progress: Progress, *, from_scratch: bool) -> Changes:
-        """How the sources differ from what is stored."""
-        stored = await self._store.documents(name)
-        progress("reading", 0, 1)
-        reading = await asyncio.to_thread(_read, self._sources[name])
-        missing = await asyncio.to_thread(_missing, self._sources[name])
-        changes = await asyncio.to_thread(
-            compare, name, reading, stored, from_scratch=from_scratch, missing=missing
-        )
-        progress("reading", 1, 1)
-        return changes
-
-    async def _embedded(
-        self, name: str, changes: Changes, progress: Progress, *, from_scratch: bool
-    ) -> Load:
-        """What is to be stored, with all vectors."""
-        pending = list(changes.written)
-        vectors = Vectors(self._embedder)
-        if from_scratch:
-            pending += [
-                again(document)
-                async for document in self._store.chunks(name)
-                if document.document.source != "file"
-            ]
-        elif changes.changed:
-            async for document in self._store.chunks(name, changes.changed):
-                vectors.keep(document)
-        await vectors.make(pending, progress)
-        return Load(
-            knowledge_base=name,
-            embedding_key=self._key,
-            loaded_at=datetime.now(UTC),
-            unreadable=changes.report.unreadable,
-            written=await asyncio.to_thread(
-                lambda: [vectors.rows(name, document) for document in pending]
-            ),
-            removed=changes.removed,
-        )
 
     def _is_news(self, newest: Generation | None) -> bool:
         """True where something is stored that is neither in service nor passed over."""
@@ -347,16 +328,6 @@ class Knowledge:
         newest = (await self._store.generations())[stamp.knowledge_base]
         if self._stamp(newest) != stamp:
             raise _Overtaken(f"knowledge base {newest.name} was loaded again meanwhile")
-
-
-def _missing(sources: Sequence[str]) -> list[str]:
-    return [source for source in sources if not Path(source).exists()]
-
-
-def _read(sources: Sequence[str]) -> Reading:
-    from knowledge.reading import read_sources
-
-    return read(read_sources(sources))
 
 
 def _import_retrieval() -> ModuleType:

@@ -1,61 +1,126 @@
-"""Reads sources: files and folders of documents and FAQ entries, one document after the other."""
+"""Reads a file whole: its format, cleaning and cutting, as a child process does it for a load."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kfbot.errors import DocumentUnreadable
+from knowledge.chunking import cut
 from knowledge.cleaning import clean
-from knowledge.documents import Document, SourceFile
+from knowledge.documents import Chunk, Document, SourceFile
 from knowledge.formats import read_file
 from knowledge.formats.contract import Found
 from knowledge.sources import find_files
 
+#: Raise it when the readers or the cleaning make something else of the same file.
+VERSION = "1"
 _SHOWN_CHARS = 80
 
 
-def read_sources(sources: Sequence[str | Path]) -> Iterator[Document | DocumentUnreadable]:
-    """Read sources, in the given order, folders by name and all the way down.
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """A document with its chunks."""
 
-    What cannot be read comes as a DocumentUnreadable in its place, and the rest is read. Ids are
-    unique: an entry without one gets one made from its text, a second document of one id is
-    unreadable. A file reached twice is read once. One document is held at a time.
+    document: Document
+    #: Where in its file it stands; "" when it fills the file.
+    place: str
+    chunks: tuple[Chunk, ...]
+    #: By which documents that say the same are found.
+    signature: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a file gave."""
+
+    documents: tuple[ParsedDocument, ...] = ()
+    #: Lines "name: reason".
+    unreadable: tuple[str, ...] = ()
+    #: How often each step did something worth reporting.
+    counts: Mapping[str, int] = field(default_factory=dict)
+    #: False: it broke its parser, and may not do so next time.
+    is_complete: bool = True
+
+
+def parse(file: SourceFile) -> Parsed:
+    """Read, clean and cut a file. Entries without an id get one from file and question."""
+    documents: list[ParsedDocument] = []
+    unreadable: list[str] = []
+    counts: Counter[str] = Counter()
+    for found in _named(file):
+        if isinstance(found, DocumentUnreadable):
+            unreadable.append(str(found))
+        else:
+            counts.update(found.counts)
+            document = found.document
+            documents.append(ParsedDocument(document, found.place, cut(document)))
+    return Parsed(tuple(documents), tuple(unreadable), dict(counts))
+
+
+def _named(file: SourceFile) -> Iterator[Found | DocumentUnreadable]:
+    """What a file holds, every document with an id."""
+    stems: Counter[str] = Counter()
+    for found in read_file(file):
+        if isinstance(found, DocumentUnreadable) or found.document.id:
+            yield found
+            continue
+        document = found.document
+        # Whoever only changes the answer changes this entry, and makes no other.
+        said = document.question or "\n".join(section.text for section in document.sections)
+        digest = hashlib.sha256(f"{file.name}\0{said}".encode()).hexdigest()
+        stem = f"{document.kind}-{digest[:16]}"
+        stems[stem] += 1
+        made_id = stem if stems[stem] == 1 else f"{stem}-{stems[stem]}"
+        yield replace(found, document=replace(document, id=made_id))
+
+
+def read_sources(sources: Sequence[str | Path]) -> Iterator[Document | DocumentUnreadable]:
+    """Read sources in this process, in the given order; ids are unique.
+
+    What cannot be read comes as a DocumentUnreadable, and the rest is read.
     """
-    first_files: dict[str, str] = {}
+    ids = Ids()
     for file in find_files(sources):
         if isinstance(file, DocumentUnreadable):
             yield file
-        else:
-            for found in read_file(file):
-                yield _identify(found, file, first_files)
+            continue
+        for found in _named(file):
+            if isinstance(found, DocumentUnreadable):
+                yield found
+                continue
+            document = found.document
+            claimed = ids.claim(document.id, document.content_hash, file, found.place)
+            if isinstance(claimed, DocumentUnreadable):
+                yield claimed
+            elif claimed:
+                yield document
 
 
-def _identify(
-    found: Found | DocumentUnreadable, file: SourceFile, first_files: dict[str, str]
-) -> Document | DocumentUnreadable:
-    if isinstance(found, DocumentUnreadable):
-        return found
-    document = found.document
-    if not document.id:
-        document = replace(document, id=_new_id(document, first_files))
-    elif first := first_files.get(document.id):
-        reason = f"id {_shown(document.id)} is used twice, first in {first}"
-        return DocumentUnreadable(file.name, found.place + reason)
-    first_files[document.id] = file.name
-    return document
+class Ids:
+    """Which file of a knowledge base has each id: the first one that uses it."""
 
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[str, str]] = {}
 
-def _new_id(document: Document, taken: Mapping[str, str]) -> str:
-    text = document.question or "\n".join(section.text for section in document.sections)
-    stem = f"{document.kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    number, new_id = 1, stem
-    while new_id in taken:
-        number += 1
-        new_id = f"{stem}-{number}"
-    return new_id
+    def claim(
+        self, document_id: str, content_hash: str, file: SourceFile, place: str = ""
+    ) -> DocumentUnreadable | bool:
+        """Whether a document is the first with its id; if not, False for the very same content.
+
+        Of another document it says why that cannot be taken.
+        """
+        first = self._first.get(document_id)
+        if first is None:
+            self._first[document_id] = (file.name, content_hash)
+            return True
+        if first[1] == content_hash:
+            return False
+        reason = f"{place}id {_shown(document_id)} is used twice, first in {first[0]}"
+        return DocumentUnreadable(file.name, reason)
 
 
 def _shown(text: str) -> str:

@@ -164,6 +164,7 @@ def _passage(
         kind=entry.kind,
         title=entry.title,
         heading=payload["heading"],
+        page=payload["page"],
         url=entry.url,
         text=text,
         quote=_quote(text, choice.index, entry.kind, question) if question else "",

@@ -1,106 +1,44 @@
-"""Knowledge in SQL: documents, their chunks with vectors and terms, and the state of each load."""
+"""Knowledge in SQL: documents, their chunks with vectors and terms, and the state of each load.
+
+Documents are versioned by generation. A load writes what is new beside what is in force, a few
+documents at a time; one small transaction then puts all of it in force. Broken off, it left
+rows that the next load takes up; the generation before stays until the one after the next.
+"""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from kfbot.knowledge_base import PassageKind
 from kfbot.store.engine import Database
 from kfbot.store.exclusion import Check, exclusively
-from kfbot.store.notices import knowledge_notice, notify
-from kfbot.store.tables import knowledge_base, knowledge_chunk, knowledge_document
-
-#: Rows written or read at a time, so that the event loop gets its turn in between.
-BATCH_SIZE = 200
-#: Values in one IN (…); SQLite took 999 at most before 3.32.
-IN_SIZE = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkRow:
-    """A chunk as it is stored."""
-
-    #: uuid5 of knowledge base, document id and position.
-    id: str
-    position: int
-    heading: str
-    text: str
-    #: float16, little-endian, L2-normalised.
-    vector: bytes = field(repr=False)
-    #: Terms and their counts.
-    terms: Mapping[str, int] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentRow:
-    """A document or FAQ entry as it is stored, without its chunks."""
-
-    document_id: str
-    kind: PassageKind
-    source: str = "file"
-    path: str = ""
-    content_hash: str
-    title: str = ""
-    url: str = ""
-    answer: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDocument:
-    """A document with its chunks in order."""
-
-    document: DocumentRow
-    chunks: tuple[ChunkRow, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """What the last load left in one knowledge base."""
-
-    name: str
-    number: int
-    #: Chance made it, with the number: in a restored database numbers come again.
-    revision: str
-    embedding_key: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnowledgeState:
-    """What is stored of one knowledge base. A new one is at generation 0."""
-
-    name: str
-    generation: int = 0
-    embedding_key: str = ""
-    documents: int = 0
-    chunks: int = 0
-    loaded_at: datetime | None = None
-    unreadable: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """What one load changes."""
-
-    knowledge_base: str
-    embedding_key: str
-    loaded_at: datetime
-    unreadable: Sequence[str] = ()
-    #: New documents, and known ones whose row and chunks are replaced.
-    written: Sequence[StoredDocument] = ()
-    #: Ids of documents that are gone; those that did not come from a file stay.
-    removed: Collection[str] = ()
+from kfbot.store.generations import is_in_force, roll_back, stage, staged_of, sweep, switch, unstage
+from kfbot.store.knowledge_rows import (
+    BATCH_SIZE,
+    IN_SIZE,
+    ChunkRow,
+    DocumentRow,
+    FileRow,
+    Generation,
+    KnowledgeState,
+    Load,
+    StoredDocument,
+)
+from kfbot.store.notices import knowledge_notice
+from kfbot.store.tables import (
+    knowledge_base,
+    knowledge_chunk,
+    knowledge_document,
+    knowledge_file,
+)
 
 
 class KnowledgeStore:
-    """Keeps the knowledge bases; a load is stored as a whole or not at all."""
+    """Keeps the knowledge bases; a load comes in force as a whole or not at all."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -121,7 +59,9 @@ class KnowledgeStore:
             StoreUnavailable: The database cannot be read.
         """
         table = knowledge_base.c
-        query = sa.select(table.name, table.generation, table.revision, table.embedding_key)
+        query = sa.select(
+            table.name, table.generation, table.revision, table.embedding_key, table.rolled_back
+        )
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return {
             row.name: Generation(
@@ -129,6 +69,7 @@ class KnowledgeStore:
                 number=row.generation,
                 revision=row.revision,
                 embedding_key=row.embedding_key,
+                rolled_back=row.rolled_back,
             )
             for row in rows
         }
@@ -146,15 +87,42 @@ class KnowledgeStore:
         return await self._database.read(lambda connection: _state(connection, name))
 
     async def documents(self, name: str) -> dict[str, DocumentRow]:
-        """Every document of a knowledge base by its id, without chunks.
+        """Every document in force of a knowledge base by its id, without chunks.
 
         Raises:
             StoreUnavailable: The database cannot be read.
         """
+        return await self._rows(_in_force(name))
+
+    async def staged(self, name: str, embedding_key: str) -> dict[str, DocumentRow]:
+        """What a load that was broken off, or taken back, has left for the next one.
+
+        Only what has vectors of this model.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        of_model = _document.embedding_key == embedding_key
+        return await self._rows(staged_of(name).where(of_model))
+
+    async def _rows(self, query: sa.Select[Any]) -> dict[str, DocumentRow]:
         found = {}
-        query = _documents_of(name).order_by(_document.id)
-        async for rows in self._database.stream(query, BATCH_SIZE):
+        async for rows in self._database.stream(query.order_by(_document.id), BATCH_SIZE):
             found.update({row.document_id: _document_row(row._mapping) for row in rows})
+        return found
+
+    async def files(self, name: str) -> dict[str, FileRow]:
+        """The files of the last load, by path.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        query = sa.select(knowledge_file).where(knowledge_file.c.knowledge_base == name)
+        found = {}
+        async for rows in self._database.stream(query, BATCH_SIZE):
+            for row in rows:
+                values = {key: row._mapping[key] for key in FileRow.__dataclass_fields__}
+                found[row.path] = FileRow(**values)
         return found
 
     async def chunks(
@@ -168,45 +136,89 @@ class KnowledgeStore:
             StoreUnavailable: The database cannot be read.
         """
         if document_ids is None:
-            selections = [_documents_of(name)]
+            selections = [_in_force(name)]
         else:
             ids = sorted(document_ids)
             selections = [
-                _documents_of(name).where(_document.document_id.in_(ids[at : at + IN_SIZE]))
+                _in_force(name).where(_document.document_id.in_(ids[at : at + IN_SIZE]))
                 for at in range(0, len(ids), IN_SIZE)
             ]
         for selection in selections:
             async for stored in _joined(self._database, selection):
                 yield stored
 
-    async def apply(self, load: Load) -> int:
-        """Store what a load changes and return the generation.
-
-        It is raised when documents change or the embedding model does, else only the time
-        and the unreadable sources are noted.
+    async def stage(
+        self, name: str, embedding_key: str, documents: Sequence[StoredDocument]
+    ) -> None:
+        """Store documents for the generation to come, in place of those already staged.
 
         Raises:
-            StoreUnavailable: Nothing was stored.
+            StoreUnavailable: Some of them may be stored; staging them again is harmless.
         """
+        for part in _parts(documents):
+            await self._database.write(
+                partial(stage, name=name, embedding_key=embedding_key, documents=part)
+            )
 
-        def write(connection: sa.Connection) -> int:
-            _create(connection, load.knowledge_base)
-            changed = _remove(connection, load)
-            for at in range(0, len(load.written), BATCH_SIZE):
-                _write(connection, load, load.written[at : at + BATCH_SIZE])
-                changed = True
-            generation = _finish(connection, load, changed)
-            notify(connection, knowledge_notice(load.knowledge_base))
-            return generation
+    async def unstage(self, name: str, *, keep: Collection[str], embedding_key: str) -> None:
+        """Drop what is staged but for these documents with vectors of this model.
 
-        return await self._database.write(write)
+        Raises:
+            StoreUnavailable: Some of it may be left; dropping it again is harmless.
+        """
+        drop = partial(unstage, name=name, keep=frozenset(keep), embedding_key=embedding_key)
+        while await self._database.write(drop):
+            pass
+
+    async def apply(self, load: Load) -> int:
+        """Put what is staged in force, as a whole, and return the generation.
+
+        It is raised when documents change or the embedding model does, else only the time,
+        the files and the unreadable sources are noted. What no generation needs any more is
+        removed afterwards.
+
+        Raises:
+            StoreUnavailable: Nothing was changed, or all of it and only old rows are left over.
+        """
+        generation = await self._database.write(partial(switch, load=load))
+        await self._sweep(load.knowledge_base)
+        return generation
+
+    async def roll_back(self, name: str) -> int:
+        """Put the generation before in force again, and return its number.
+
+        Raises:
+            KnowledgeBaseUnavailable: There is none.
+            StoreUnavailable: Nothing was changed.
+        """
+        return await self._database.write(partial(roll_back, name=name))
+
+    async def _sweep(self, name: str) -> None:
+        while await self._database.write(partial(sweep, name=name)):
+            pass
 
 
 _document = knowledge_document.c
 
 
-def _documents_of(name: str) -> sa.Select[Any]:
-    return sa.select(knowledge_document).where(_document.knowledge_base == name)
+def _in_force(name: str) -> sa.Select[Any]:
+    return (
+        sa.select(knowledge_document)
+        .join(knowledge_base, knowledge_base.c.name == _document.knowledge_base)
+        .where(_document.knowledge_base == name, is_in_force)
+    )
+
+
+def _parts(documents: Sequence[StoredDocument]) -> Iterator[list[StoredDocument]]:
+    """Some documents at a time, so that customers' messages are stored in between."""
+    part: list[StoredDocument] = []
+    for document in documents:
+        part.append(document)
+        if sum(len(one.chunks) + 1 for one in part) >= BATCH_SIZE:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def _state(connection: sa.Connection, name: str) -> KnowledgeState:
@@ -214,7 +226,7 @@ def _state(connection: sa.Connection, name: str) -> KnowledgeState:
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         return KnowledgeState(name=name)
-    documents = _documents_of(name)
+    documents = _in_force(name)
     chunks = sa.select(sa.func.count()).where(
         knowledge_chunk.c.document_pk.in_(documents.with_only_columns(_document.id))
     )
@@ -227,6 +239,8 @@ def _state(connection: sa.Connection, name: str) -> KnowledgeState:
         chunks=connection.execute(chunks).scalar_one(),
         loaded_at=row["loaded_at"],
         unreadable=tuple(row["unreadable"]),
+        counts=row["counts"],
+        rolled_back=row["rolled_back"],
     )
 
 
@@ -257,70 +271,3 @@ def _document_row(row: sa.RowMapping) -> DocumentRow:
 
 def _chunk_row(row: sa.RowMapping) -> ChunkRow:
     return ChunkRow(**{name: row[f"chunk_{name}"] for name in ChunkRow.__dataclass_fields__})
-
-
-def _create(connection: sa.Connection, name: str) -> None:
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    connection.execute(dialect.insert(knowledge_base).values(name=name).on_conflict_do_nothing())
-
-
-def _remove(connection: sa.Connection, load: Load) -> bool:
-    removed, ids = 0, sorted(load.removed)
-    for at in range(0, len(ids), IN_SIZE):
-        result = connection.execute(
-            sa.delete(knowledge_document).where(
-                _document.knowledge_base == load.knowledge_base,
-                _document.document_id.in_(ids[at : at + IN_SIZE]),
-                _document.source == "file",
-            )
-        )
-        removed += result.rowcount
-    return removed > 0
-
-
-def _write(connection: sa.Connection, load: Load, documents: Sequence[StoredDocument]) -> None:
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    insert = dialect.insert(knowledge_document)
-    values = [
-        {name: getattr(stored.document, name) for name in DocumentRow.__dataclass_fields__}
-        | {"knowledge_base": load.knowledge_base}
-        for stored in documents
-    ]
-    keys = {"knowledge_base", "document_id"}
-    upsert = insert.on_conflict_do_update(
-        index_elements=sorted(keys),
-        set_={name: insert.excluded[name] for name in values[0] if name not in keys},
-    ).returning(_document.id, _document.document_id)
-    pks = {row.document_id: row.id for row in connection.execute(upsert, values)}
-    connection.execute(
-        sa.delete(knowledge_chunk).where(knowledge_chunk.c.document_pk.in_(pks.values()))
-    )
-    rows = [
-        {name: getattr(chunk, name) for name in ChunkRow.__dataclass_fields__}
-        | {"document_pk": pks[stored.document.document_id]}
-        for stored in documents
-        for chunk in stored.chunks
-    ]
-    for at in range(0, len(rows), BATCH_SIZE):
-        connection.execute(sa.insert(knowledge_chunk), rows[at : at + BATCH_SIZE])
-
-
-def _finish(connection: sa.Connection, load: Load, changed: bool) -> int:
-    here = knowledge_base.c.name == load.knowledge_base
-    query = sa.select(knowledge_base.c.generation, knowledge_base.c.embedding_key).where(here)
-    before = connection.execute(query).one()
-    changed = changed or before.generation == 0 or before.embedding_key != load.embedding_key
-    generation: int = before.generation + changed
-    revision = {"revision": secrets.token_hex(6)} if changed else {}
-    connection.execute(
-        sa.update(knowledge_base)
-        .where(here)
-        .values(
-            **revision,
-            generation=generation,
-            embedding_key=load.embedding_key,
-            loaded_at=load.loaded_at,
-            unreadable=list(load.unreadable),
-        )
-    )
-    return generation

@@ -98,8 +98,8 @@ def downgrade() -> None:
     with op.batch_alter_table("message", schema=None) as batch_op:
         batch_op.drop_index("ix_message_conversation_id_platform_id")
 
-    with op.batch_alter_table("knowledge_base", schema=None) as batch_op:
-        batch_op.drop_column("revision")
+    # A batch would make the table anew, under the rows that point to it.
+    op.drop_column("knowledge_base", "revision")
 
     with op.batch_alter_table("lane", schema=None) as batch_op:
         batch_op.drop_index(

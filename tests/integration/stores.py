@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,13 +13,17 @@ from kfbot.adapter import Capabilities
 from kfbot.conversation import Turn
 from kfbot.messages import ConversationId, MessageReceived, Sender
 from kfbot.store import tables
+from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.engine import Database, Operation
+from kfbot.store.knowledge_rows import Load, StoredDocument
 from kfbot.store.lanes import Lane
 from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.work import StoredMessage, Work
 from kfbot.turn import Outcome, Reply
+from knowledge.embedding import Embedder
+from knowledge.vectors import key_of
 from tests.conftest import Clock
 
 CHAT = ConversationId("shop", "chat-1")
@@ -134,3 +139,19 @@ def statements() -> Iterator[list[str]]:
 
     with listening("before_cursor_execute", hear):
         yield heard
+
+
+async def put_in_force(
+    store: KnowledgeStore, name: str, embedder: Embedder, documents: Sequence[StoredDocument]
+) -> None:
+    """Load documents as another process does."""
+    key = key_of(embedder)
+    await store.stage(name, key, documents)
+    await store.apply(
+        Load(
+            knowledge_base=name,
+            embedding_key=key,
+            loaded_at=datetime.now(UTC),
+            written=[one.document.document_id for one in documents],
+        )
+    )

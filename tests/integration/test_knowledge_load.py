@@ -9,8 +9,6 @@ import shutil
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +18,13 @@ from sqlalchemy.engine import make_url
 
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import LoadReport
-from kfbot.store.chunks import ChunkRow, DocumentRow, KnowledgeStore, Load, StoredDocument
+from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
-from knowledge.changes import key_of
+from kfbot.store.knowledge_rows import ChunkRow, DocumentRow, StoredDocument
 from knowledge.geometry import GENERIC_QUESTIONS
 from knowledge.load import Knowledge
 from knowledge.terms import counts, tokenise
+from tests.integration.stores import put_in_force
 
 DIMENSIONS = 64
 #: An index build asks for these too, once a process.
@@ -256,12 +255,7 @@ async def approve(
     chunk = ChunkRow(
         id=document_id, position=0, heading="", text=question, vector=vector, terms=counts(question)
     )
-    written = [StoredDocument(row, (chunk,))]
-    key = key_of(embedder)
-    now = datetime.now(UTC)
-    load = Load(knowledge_base=name, embedding_key=key, loaded_at=now, written=written)
-    await store.apply(load)
-    await store.apply(replace(load, written=(), removed=[document_id]))
+    await put_in_force(store, name, embedder, [StoredDocument(row, (chunk,))])
 
 
 async def test_approved_entries_survive_a_reload_and_are_not_overwritten(
@@ -346,6 +340,7 @@ async def test_progress_tells_how_many_texts_are_embedded(
     assert embedding[0] == (0, 71)
     assert embedding[-1] == (71, 71)
     assert [stage for stage in dict.fromkeys(step[0] for step in told)] == [
+        "looking",
         "reading",
         "embedding",
         "indexing",

@@ -179,6 +179,18 @@ def write_first_rows(connection: sa.Connection, clock: Clock) -> None:
         connection, "lane", conversation_id=number, ready_at=now, owner="a process of 0001",
         lease_until=now + timedelta(seconds=30), epoch=7,
     )  # fmt: skip
+    insert(
+        connection, "knowledge_base", name="shop", generation=3, embedding_key="a model",
+        unreadable=[],
+    )  # fmt: skip
+    document = insert(
+        connection, "knowledge_document", knowledge_base="shop", document_id="refunds", kind="faq",
+        source="file", path="faq.csv", content_hash="1", title="", url="", answer="Soon.",
+    )  # fmt: skip
+    insert(
+        connection, "knowledge_chunk", id="chunk 1", document_pk=document, position=0, heading="",
+        text="When will my refund arrive?", vector=b"12", terms={"refund": 1},
+    )  # fmt: skip
 
 
 def rows(url: str) -> dict[str, int]:
@@ -189,7 +201,7 @@ def rows(url: str) -> dict[str, int]:
             name: connection.scalar(sa.select(sa.func.count()).select_from(sa.table(name))) or 0
             for name in (
                 "customer", "conversation", "conversation_alias", "inbox", "message", "outbox",
-                "lane",
+                "lane", "knowledge_base", "knowledge_document", "knowledge_chunk",
             )
         }  # fmt: skip
 

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,12 @@ import sqlalchemy as sa
 
 from kfbot.errors import KnowledgeBaseUnavailable, StoreUnavailable
 from kfbot.knowledge_base import LoadReport
-from kfbot.store.chunks import ChunkRow, DocumentRow, KnowledgeStore, Load, StoredDocument
+from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
-from knowledge.changes import key_of
+from kfbot.store.knowledge_rows import ChunkRow, DocumentRow, StoredDocument
 from knowledge.load import Knowledge
 from knowledge.terms import counts
+from tests.integration.stores import put_in_force
 from tests.integration.test_knowledge_load import WordEmbedder, answer, folders, write_faq
 
 pytestmark = pytest.mark.asyncio
@@ -49,15 +50,15 @@ async def replica(
         yield opened
 
 
-def load_of(name: str, **answers: str) -> Load:
-    """What another process stores when it loads these answers."""
+async def load(store: KnowledgeStore, name: str, **answers: str) -> None:
+    """Load these answers, as another process does."""
     embedder = WordEmbedder()
     written = []
     for topic, text in answers.items():
         asked = f"What about {topic}?"
         row = DocumentRow(document_id=topic, kind="faq", content_hash="", answer=text)
         chunk = ChunkRow(
-            id=f"{name}/{topic}",
+            id=f"{name}/{topic}/{text}",
             position=0,
             heading="",
             text=asked,
@@ -65,12 +66,7 @@ def load_of(name: str, **answers: str) -> Load:
             terms=counts(asked),
         )
         written.append(StoredDocument(row, (chunk,)))
-    return Load(
-        knowledge_base=name,
-        embedding_key=key_of(embedder),
-        loaded_at=datetime.now(UTC),
-        written=written,
-    )
+    await put_in_force(store, name, embedder, written)
 
 
 @pytest_asyncio.fixture
@@ -85,11 +81,11 @@ async def test_what_one_loads_is_answered_by_the_other_and_never_a_mixture(
 ) -> None:
     async with replica(postgres_url, tmp_path / "b", shop=shop) as other:
         assert (await other.search("What about refunds?")).passages == ()
-        await elsewhere.apply(load_of("shop", refunds="old refunds", parcels="old parcels"))
+        await load(elsewhere, "shop", refunds="old refunds", parcels="old parcels")
         await other.refresh()
         assert await answer(other, "What about refunds?") == "old refunds"
 
-        await elsewhere.apply(load_of("shop", refunds="new refunds", parcels="new parcels"))
+        await load(elsewhere, "shop", refunds="new refunds", parcels="new parcels")
         refreshing = asyncio.create_task(other.refresh())
         seen = []
         while not refreshing.done():
@@ -106,7 +102,7 @@ async def test_what_one_loads_is_answered_by_the_other_and_never_a_mixture(
 async def test_without_news_a_refresh_asks_once_and_does_nothing(
     postgres_url: str, tmp_path: Path, shop: Path, elsewhere: KnowledgeStore
 ) -> None:
-    await elsewhere.apply(load_of("shop", refunds="old refunds"))
+    await load(elsewhere, "shop", refunds="old refunds")
     statements: list[str] = []
     async with replica(postgres_url, tmp_path / "a", shop=shop) as one:
         engine = one._store._database.connections.engine.sync_engine
@@ -239,10 +235,10 @@ async def test_what_cannot_be_taken_up_leaves_the_old_state_and_the_rest_is_take
     elsewhere: KnowledgeStore,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    await elsewhere.apply(load_of("shop", refunds="old refunds"))
+    await load(elsewhere, "shop", refunds="old refunds")
     async with replica(postgres_url, tmp_path / "b", shop=shop, office=shop) as other:
-        await elsewhere.apply(load_of("shop", refunds="new refunds"))
-        await elsewhere.apply(load_of("office", holidays="new holidays"))
+        await load(elsewhere, "shop", refunds="new refunds")
+        await load(elsewhere, "office", holidays="new holidays")
         shutil.rmtree(tmp_path / "b" / "index" / "shop")
         (tmp_path / "b" / "index" / "shop").write_text("in the way")
         await other.refresh()
@@ -258,17 +254,17 @@ async def test_what_cannot_be_taken_up_leaves_the_old_state_and_the_rest_is_take
 class OvertakenStore(KnowledgeStore):
     """While its documents are read for the first time, another process stores a load."""
 
-    load: Load | None = None
+    meanwhile: Callable[[], Awaitable[None]] | None = None
 
     async def chunks(
         self, name: str, document_ids: Collection[str] | None = None
     ) -> AsyncIterator[StoredDocument]:
-        load, self.load = self.load, None
+        meanwhile, self.meanwhile = self.meanwhile, None
         async for document in super().chunks(name, document_ids):
             yield document
-            if load is not None:
-                await self.apply(load)
-                load = None
+            if meanwhile is not None:
+                await meanwhile()
+                meanwhile = None
 
 
 async def test_an_index_is_never_made_of_another_generation_than_it_says(
@@ -276,10 +272,10 @@ async def test_an_index_is_never_made_of_another_generation_than_it_says(
 ) -> None:
     async with Database(postgres_url) as database:
         store = OvertakenStore(database)
-        await store.apply(load_of("shop", refunds="old refunds"))
+        await load(store, "shop", refunds="old refunds")
         async with Knowledge({"shop": [str(shop)]}, store, WordEmbedder(), tmp_path / "b") as other:
-            await store.apply(load_of("shop", refunds="new refunds"))
-            store.load = load_of("shop", refunds="newer refunds")
+            await load(store, "shop", refunds="new refunds")
+            store.meanwhile = partial(load, store, "shop", refunds="newer refunds")
             await other.refresh()
             assert await answer(other, "What about refunds?") == "newer refunds"
             assert folders(tmp_path / "b") == {"1", "3"}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kfbot import confidence
 from kfbot.confidence import Logistic, Signal, Target, assess, explain, model, threshold
 from kfbot.knowledge_base import Passage, PassageKind, Retrieval
-from kfbot.store.chunks import ChunkRow, DocumentRow, StoredDocument
+from kfbot.store.knowledge_rows import ChunkRow, DocumentRow, StoredDocument
 from kfbot.testing import evidence_for
 from knowledge import index_build, terms
 from knowledge.index import Index, Stamp
