@@ -86,3 +86,26 @@ def test_threads_may_tokenise_at_once() -> None:
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(terms.tokenise, words * 500))
     assert {tuple(one) for one in found} == {("order",), ("refund",)}
+
+
+@pytest.mark.parametrize(
+    ("traditional", "simplified"),
+    [
+        ("我想退貨", "我想退货"),
+        ("訂單的運費由誰負擔", "订单的运费由谁负担"),
+        ("軟體更新後滑鼠沒有反應", "软件更新后鼠标没有反应"),
+        ("ＡＢＣ１２３", "abc123"),
+    ],
+)
+def test_both_scripts_have_the_same_terms(traditional: str, simplified: str) -> None:
+    assert terms.tokenise(traditional) == terms.tokenise(simplified)
+
+
+def test_words_that_only_hold_a_regional_one_stay_as_they_are() -> None:
+    assert "软体动物" in terms.tokenise("軟體動物")
+    assert "自行车" not in terms.tokenise("订单车辆")
+
+
+def test_japanese_is_embedded_as_it_is_written() -> None:
+    assert terms.simplify("東京の天気") == "東京の天気"
+    assert terms.simplify("退貨 refund") == "退货 refund"

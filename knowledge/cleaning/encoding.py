@@ -12,6 +12,8 @@ from typing import TextIO
 
 from charset_normalizer import from_bytes
 
+from knowledge.cleaning.repair import ONE_BYTE
+
 _BLOCK_BYTES = 1 << 20
 # Enough to tell an encoding from another.
 _SAMPLE_BYTES = 1 << 18
@@ -34,7 +36,8 @@ _LONG_TEXT_CHARS = 200
 _LEAST_COMMONEST_SHARE = 0.01
 _COMMONEST = frozenset("的一是不了在有人")
 
-_LINE_BREAKS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+# 85 ends a line too, unless it is part of a character that was read in the wrong encoding.
+_LINE_BREAKS = re.compile("\r\n?|[\x0b\x0c\u2028\u2029]|(?<![\x80-\xff\u0152-\u2122])\x85")
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u200b\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff"
     "\ud800-\udfff]"
@@ -42,9 +45,23 @@ _INVISIBLE = re.compile(
 
 
 def clean(text: str) -> str:
-    r"""The text as it is shown: NFC, lines ended by "\n", no control or invisible characters."""
-    visible = _INVISIBLE.sub("", _LINE_BREAKS.sub("\n", text))
-    return unicodedata.normalize("NFC", visible)
+    r"""The text as it is shown: NFC, lines ended by "\n", no control or invisible characters.
+
+    Those that are half of a character read in the wrong encoding stay, for `repair` to join.
+    """
+    lines = _LINE_BREAKS.sub("\n", text)
+    return unicodedata.normalize("NFC", drop_invisible(lines))
+
+
+def drop_invisible(text: str, *, broken: bool = False) -> str:
+    """The text without control and invisible characters; with `broken`, those of `clean` too."""
+    if broken or not ONE_BYTE.search(text):
+        return _INVISIBLE.sub("", text)
+    parts, end = [], 0
+    for match in ONE_BYTE.finditer(text):
+        parts += [_INVISIBLE.sub("", text[end : match.start()]), match[0]]
+        end = match.end()
+    return "".join(parts) + _INVISIBLE.sub("", text[end:])
 
 
 @dataclass(frozen=True, slots=True)
