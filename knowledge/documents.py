@@ -23,6 +23,14 @@ class SourceFile:
     url: str = ""
     #: What its source says about it: see `Document.metadata`.
     metadata: Mapping[str, str] = field(default_factory=dict)
+    #: Where it came from, for good, when `path` is a copy: "/srv/faq.zip/inner/a.md"; begins with
+    #: its source. It is the `Document.path` of what is read from it.
+    origin: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it came from: its origin, or its path."""
+        return self.origin or str(self.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,17 @@ from pathlib import Path
 from kfbot.errors import DocumentUnreadable
 from knowledge.documents import SourceFile
 from knowledge.formats.contract import FileFault, Found, Reader
+from knowledge.formats.docx import read_docx
+from knowledge.formats.epub import read_epub
+from knowledge.formats.image import read_image_file
+from knowledge.formats.mail import read_mail
+from knowledge.formats.packages import SAVED_AS, read_foreign
+from knowledge.formats.pdf import read_pdf
+from knowledge.formats.pptx import read_pptx
 from knowledge.formats.rows import read_csv, read_jsonl
+from knowledge.formats.rst import read_rst
 from knowledge.formats.text import read_html_file, read_markdown_file, read_plain
+from knowledge.formats.xlsx import read_xlsx
 from knowledge.sources.folders import io_reason, shown_name
 
 READERS: Mapping[str, Reader] = {
@@ -22,6 +31,26 @@ READERS: Mapping[str, Reader] = {
     ".jsonl": read_jsonl,
     ".json-lines": read_jsonl,
     ".ndjson": read_jsonl,
+    ".rst": read_rst,
+    ".docx": read_docx,
+    ".docm": read_docx,
+    ".pdf": read_pdf,
+    ".pptx": read_pptx,
+    ".pptm": read_pptx,
+    ".ppsx": read_pptx,
+    ".xlsx": read_xlsx,
+    ".xlsm": read_xlsx,
+    ".epub": read_epub,
+    ".eml": read_mail,
+    **dict.fromkeys(SAVED_AS, read_foreign),
+    ".png": read_image_file,
+    ".jpg": read_image_file,
+    ".jpeg": read_image_file,
+    ".webp": read_image_file,
+    ".bmp": read_image_file,
+    ".tif": read_image_file,
+    ".tiff": read_image_file,
+    ".gif": read_image_file,
 }
 
 _MOST_BYTES = 50 * 1024 * 1024

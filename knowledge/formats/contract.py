@@ -52,9 +52,18 @@ def read_text(file: SourceFile) -> str:
 
 
 def whole_file(
-    file: SourceFile, sections: tuple[Section, ...], *, title: str = "", url: str = ""
+    file: SourceFile,
+    sections: tuple[Section, ...],
+    *,
+    title: str = "",
+    url: str = "",
+    metadata: Mapping[str, str] | None = None,
+    counts: Mapping[str, int] | None = None,
 ) -> Iterator[Found]:
-    """The one document that fills a file; none when there are no sections."""
+    """The one document that fills a file; none when there are no sections.
+
+    What the file says of itself (`metadata`) goes before what its source says of it.
+    """
     if sections:
         yield Found(
             Document(
@@ -64,6 +73,7 @@ def whole_file(
                 url=url or file.url,
                 path=str(file.path),
                 sections=sections,
-                metadata=file.metadata,
-            )
+                metadata={**file.metadata, **(metadata or {})},
+            ),
+            counts=counts or {},
         )

@@ -13,6 +13,7 @@ from kfbot.errors import DocumentUnreadable
 from knowledge.cleaning import clean
 from knowledge.documents import Document, Section, SourceFile
 from knowledge.formats.contract import FileFault, Found, open_text
+from knowledge.front_matter import FACTS, fact_name, name_facts
 from knowledge.markup import web_address
 
 # The default of csv, 128 KB, is less than a long answer.
@@ -21,7 +22,16 @@ _LONGEST_CELL = 50 * 1024 * 1024
 _MOST_FAULTS = 100
 
 
-class _RowFault(ValueError):
+#: What the columns of an FAQ are called; "相似问1", "相似问2" are variants, too.
+_COLUMNS = {
+    "question": "question|问题|問題|问|問|标准问|标准问题|標準問題",
+    "answer": "answer|答案|回答|答|标准答案|答复",
+    "variants": r"(?:variants?|相似问[题法]?|相似問[題法]?|变体|變體|扩展问)\s*\d*",
+    "id": "id|编号|編號",
+}
+
+
+class RowFault(ValueError):
     """A row is no FAQ entry and no document; its text says why."""
 
 
@@ -31,10 +41,10 @@ def read_csv(file: SourceFile) -> Iterator[Found | DocumentUnreadable]:
     with open_text(file, newline="") as stream:
         skipped, first = _first_line(stream)
         header, delimiter = _header(first)
-        if "question" in header:
+        if is_faq(header):
             rows = csv.reader(chain([first], stream), delimiter=delimiter, strict=True)
             next(rows)
-            yield from _limit_faults(file, _csv_rows(file, rows, header, skipped))
+            yield from limit_faults(file, _csv_rows(file, rows, header, skipped))
         elif first:
             raise FileFault("no question column")
 
@@ -51,10 +61,25 @@ def _header(line: str) -> tuple[list[str], str]:
     """The column names in small letters, and the delimiter by which they are found."""
     for delimiter in ",;\t":
         names = next(csv.reader([line], delimiter=delimiter), [])
-        columns = [clean(name).strip().lower() for name in names]
-        if "question" in columns:
+        columns = faq_columns(names)
+        if is_faq(columns):
             return columns, delimiter
     return [], ","
+
+
+def faq_columns(names: Iterable[str]) -> list[str]:
+    """The columns of a table as `faq_entry` knows them, in Chinese or English."""
+    columns = []
+    for name in names:
+        shown = fact_name(name)
+        known = (one for one, form in _COLUMNS.items() if re.fullmatch(form, shown))
+        columns.append(next(known, shown))
+    return columns
+
+
+def is_faq(columns: Sequence[str]) -> bool:
+    """Whether a table with these columns holds FAQ entries."""
+    return "question" in columns
 
 
 def _csv_rows(
@@ -67,17 +92,28 @@ def _csv_rows(
             if cells is None:
                 return
             if any(cell.strip() for cell in cells):
-                yield Found(_csv_entry(file, header, cells), place)
-        except (csv.Error, _RowFault) as error:
+                yield Found(faq_row(file, header, cells), place)
+        except (csv.Error, RowFault) as error:
             reason = str(error).replace("unexpected end of data", "a quote is not closed")
             yield DocumentUnreadable(file.name, place + reason)
 
 
-def _csv_entry(file: SourceFile, header: Sequence[str], cells: Sequence[str]) -> Document:
-    if any(cell.strip() for cell in cells[len(header) :]):
-        raise _RowFault("more cells than columns")
-    row: dict[str, object] = dict(zip(header, cells, strict=False))
-    row["variants"] = re.split(r"[|\r\n]", str(row.get("variants", "")))
+def faq_row(file: SourceFile, columns: Sequence[str], cells: Sequence[str]) -> Document:
+    """The FAQ entry in a row of a table.
+
+    Raises:
+        RowFault: It is none.
+    """
+    if any(cell.strip() for cell in cells[len(columns) :]):
+        raise RowFault("more cells than columns")
+    row: dict[str, object] = {}
+    variants: list[str] = []
+    for column, cell in zip(columns, cells, strict=False):
+        if column == "variants":
+            variants.extend(re.split(r"[|｜\r\n]", cell))
+        elif not row.get(column):
+            row[column] = cell
+    row["variants"] = variants
     row["id"] = str(row.get("id", "")).strip()
     return _faq_entry(file, row)
 
@@ -85,7 +121,7 @@ def _csv_entry(file: SourceFile, header: Sequence[str], cells: Sequence[str]) ->
 def read_jsonl(file: SourceFile) -> Iterator[Found | DocumentUnreadable]:
     """See `Reader`."""
     with open_text(file) as stream:
-        yield from _limit_faults(file, _json_rows(file, stream))
+        yield from limit_faults(file, _json_rows(file, stream))
 
 
 def _json_rows(file: SourceFile, stream: TextIO) -> Iterator[Found | DocumentUnreadable]:
@@ -95,7 +131,7 @@ def _json_rows(file: SourceFile, stream: TextIO) -> Iterator[Found | DocumentUnr
         place = f"line {number}: "
         try:
             yield Found(_json_document(file, line), place)
-        except _RowFault as error:
+        except RowFault as error:
             yield DocumentUnreadable(file.name, f"{place}{error}")
 
 
@@ -103,42 +139,50 @@ def _json_document(file: SourceFile, line: str) -> Document:
     try:
         row = json.loads(line.lstrip("\ufeff"))
     except (ValueError, RecursionError) as error:
-        raise _RowFault("not JSON") from error
+        raise RowFault("not JSON") from error
     if not isinstance(row, dict):
-        raise _RowFault("not a JSON object")
+        raise RowFault("not a JSON object")
     if row.get("question") is not None or row.get("text") is None:
         if "question" not in row:
-            raise _RowFault("neither question nor text")
+            raise RowFault("neither question nor text")
         return _faq_entry(file, row)
     text = _text(row, "text").strip("\n").rstrip()
     if not text:
-        raise _RowFault("text is empty")
+        raise RowFault("text is empty")
     return Document(
         id=_id(row),
         kind="document",
         title=_text(row, "title").strip(),
-        url=web_address(_text(row, "url")),
+        url=web_address(_text(row, "url")) or file.url,
         path=str(file.path),
         sections=(Section("", text),),
+        metadata={**file.metadata, **_facts(row)},
     )
 
 
 def _faq_entry(file: SourceFile, row: Mapping[str, object]) -> Document:
     question = _text(row, "question").strip()
     if not question:
-        raise _RowFault("question is empty")
+        raise RowFault("question is empty")
     variants = row.get("variants") or []
     if not isinstance(variants, list) or not all(isinstance(text, str) for text in variants):
-        raise _RowFault("variants is no list of texts")
+        raise RowFault("variants is no list of texts")
     return Document(
         id=_id(row),
         kind="faq",
-        url=web_address(_text(row, "url")),
+        url=web_address(_text(row, "url")) or file.url,
         path=str(file.path),
         question=question,
         answer=_text(row, "answer").strip(),
         variants=tuple(text for variant in variants if (text := clean(variant).strip())),
+        metadata={**file.metadata, **_facts(row)},
     )
+
+
+def _facts(row: Mapping[str, object]) -> dict[str, str]:
+    """The short cells that filters may ask for: product, version, date, …"""
+    facts = name_facts({name: value for name, value in row.items() if fact_name(name) in FACTS})
+    return {name: fact for name, fact in facts.items() if name not in ("title", "url")}
 
 
 def _text(row: Mapping[str, object], key: str) -> str:
@@ -146,7 +190,7 @@ def _text(row: Mapping[str, object], key: str) -> str:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise _RowFault(f"{key} is no text")
+        raise RowFault(f"{key} is no text")
     return clean(str(value))
 
 
@@ -156,14 +200,14 @@ def _id(row: Mapping[str, object]) -> str:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise _RowFault("id is no text")
+        raise RowFault("id is no text")
     text = str(value)
     if re.search("[\x00\ud800-\udfff]", text):
-        raise _RowFault("id has characters that cannot be stored")
+        raise RowFault("id has characters that cannot be stored")
     return text if text.strip() else ""
 
 
-def _limit_faults(
+def limit_faults(
     file: SourceFile, rows: Iterable[Found | DocumentUnreadable]
 ) -> Iterator[Found | DocumentUnreadable]:
     """Name the first faults of a file, and count the others."""

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bs4.exceptions import ParserRejectedMarkup
-
 from knowledge.documents import Section, SourceFile
-from knowledge.formats.contract import FileFault, Found, read_text, whole_file
-from knowledge.markup import read_html, read_markdown
+from knowledge.formats.contract import Found, read_text, whole_file
+from knowledge.formats.html import read_html
+from knowledge.front_matter import split_front_matter
+from knowledge.markup import Page, read_markdown, web_address
+
+
+def page_document(file: SourceFile, page: Page) -> Iterator[Found]:
+    """The document that a page is."""
+    yield from whole_file(
+        file, page.sections, title=page.title, url=page.url, metadata=page.metadata
+    )
 
 
 def read_markdown_file(file: SourceFile) -> Iterator[Found]:
     """See `Reader`."""
-    page = read_markdown(read_text(file))
-    yield from whole_file(file, page.sections, title=page.title, url=page.url)
+    yield from page_document(file, read_markdown(read_text(file)))
 
 
 def read_html_file(file: SourceFile) -> Iterator[Found]:
     """See `Reader`."""
-    try:
-        page = read_html(read_text(file))
-    except ParserRejectedMarkup:
-        raise FileFault("not HTML") from None
-    yield from whole_file(file, page.sections, title=page.title, url=page.url)
+    yield from page_document(file, read_html(read_text(file)))
 
 
 def read_plain(file: SourceFile) -> Iterator[Found]:
     """See `Reader`."""
-    text = read_text(file).strip("\n").rstrip()
-    yield from whole_file(file, (Section("", text),) if text else ())
+    facts, body = split_front_matter(read_text(file))
+    text = body.strip("\n").rstrip()
+    title, url = facts.pop("title", ""), web_address(facts.pop("url", ""))
+    sections = (Section("", text),) if text else ()
+    yield from page_document(file, Page(title, url, sections, facts))

@@ -181,3 +181,84 @@ def test_nothing_is_lost_repeated_or_moved(sections: list[tuple[str, str]]) -> N
     text = bare("".join(chunk.text for chunk in chunks))
     headings = str.maketrans("", "", "ΩΨΦΞ")
     assert text.translate(headings) == bare("".join(text for _, text in sections))
+
+
+# Tables
+
+HEADER = "| 城市 | Days | 说明 |\n| --- | --- | --- |\n"
+
+
+def table(count: int) -> str:
+    rows = (f"| 城{n} | {n} | {'可以免签停留，' * 3} |" for n in range(count))
+    return HEADER + "\n".join(rows)
+
+
+def test_each_chunk_of_a_table_begins_with_its_header_and_no_row_is_cut() -> None:
+    chunks = cut(document(("签证", f"先看这里。\n\n{table(60)}\n\n再见。")))
+    assert len(chunks) > 3
+    assert chunks[0].text.startswith(f"先看这里。\n\n{HEADER}| 城0 | 0 |")
+    assert all(chunk.text.startswith(f"{HEADER}| 城") for chunk in chunks[1:])
+    assert chunks[-1].text.endswith("|\n\n再见。")
+    rows = [line for chunk in chunks for line in chunk.text.split("\n") if "| 城" in line[:3]]
+    assert [row for row in rows if row not in HEADER] == table(60).split("\n")[2:]
+
+
+def test_a_table_that_fits_is_not_cut() -> None:
+    text = table(12)
+    assert measure(text) > TARGET_UNITS
+    assert cut(document(("", text))) == (Chunk("", text),)
+
+
+def test_a_row_too_long_for_a_chunk_goes_on_below_the_header_and_its_first_cell() -> None:
+    row = f"| 退货 | {'七天内可以退货。' * 200} | 完 |"
+    first, *others = cut(document(("", f"| 问 | 答 | 注 |\n|---|---|---|\n{row}\n| b | c | d |")))
+    assert first.text.startswith("| 问 | 答 | 注 |\n|---|---|---|\n| 退货 | 七天内可以退货。")
+    above = "| 问 | 答 | 注 |\n|---|---|---|\n| 退货 | … "
+    assert len(others) > 2
+    assert all(chunk.text.startswith(above) for chunk in others)
+    assert others[-1].text.endswith("七天内可以退货。 | 完 |\n| b | c | d |")
+    said = first.text + "".join(chunk.text.removeprefix(above) for chunk in others)
+    assert said.count("七天内可以退货。") == 200
+
+
+def test_the_header_of_a_wide_table_is_repeated_without_its_rule() -> None:
+    head = "| " + " | ".join(f"列{n}" for n in range(60)) + " |"
+    row = head.replace("列", "值")
+    chunks = cut(document(("", "\n".join([head, "| --- " * 60 + "|", *[row] * 5]))))
+    bodies = [chunk.text for chunk in chunks if row in chunk.text]
+    assert len(bodies) == 5
+    assert all(body == f"{head}\n{row}" for body in bodies)
+
+
+CELLS = st.sampled_from(
+    ["", "a", "退货", "字" * 300, "word " * 200, "x" * 2000, "a \\| b", "，。" * 90]
+)
+
+
+@given(st.lists(st.lists(CELLS, min_size=1, max_size=4), min_size=1, max_size=12), st.booleans())
+@settings(deadline=None, max_examples=200)
+def test_of_a_table_no_word_is_lost_and_no_chunk_is_too_large(
+    rows: list[list[str]], long_header: bool
+) -> None:
+    header = ["题" * (400 if long_header else 3)] * 4
+    lines = [header, ["---"] * 4, *rows]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    chunks = cut(document(("", text)))
+    assert all(chunk.text and measure(chunk.text) <= MAX_UNITS for chunk in chunks)
+    said = bare("".join(chunk.text for chunk in chunks))
+    for mark in ("退", "字", "w", "x", "题"):
+        assert said.count(mark) >= text.count(mark)
+
+
+def test_a_chunk_names_the_page_of_its_section() -> None:
+    whole = Document(
+        id="d",
+        kind="document",
+        sections=(
+            Section("A", "短。", 2),
+            Section("B", "也短。", 3),
+            Section("C", "长。" * 400, 7),
+        ),
+    )
+    first, *others = [chunk.page for chunk in cut(whole)]
+    assert (first, set(others)) == (2, {7})
