@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,8 @@ from kfbot.messages import (
     InboundEvent,
     OutboundMessage,
 )
+
+FilterText = Annotated[str, Field(min_length=1)]
 
 
 class AdapterSettings(BaseModel):
@@ -32,6 +34,8 @@ class AdapterSettings(BaseModel):
     admins: tuple[str, ...] = ()
     #: Knowledge bases that this channel may use; empty: all of them.
     knowledge: tuple[str, ...] = Field(default=())
+    #: Of documents that have such a field only those with this value: {product = "kettle"}.
+    filter: dict[FilterText, FilterText] = Field(default={})
     #: Messages a second that go out over all replicas; None: as the platform has it.
     rate_per_second: float | None = Field(default=None, gt=0, le=1000)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from kfbot import confidence
 from kfbot.conversation import Choice, HandoffReason, HistoryMessage, Language, Turn
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.follow_up import carried
-from kfbot.knowledge_base import KnowledgeBase, Passage, Retrieval
+from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Passage, Retrieval, Scope
 from kfbot.language import language_of
 from kfbot.messages import Citation
 from kfbot.texts import small_talk, texts, wants_person
@@ -27,13 +28,13 @@ async def answer_question(
     knowledge: KnowledgeBase,
     *,
     history: Sequence[HistoryMessage] = (),
-    names: Collection[str] | None = None,
+    scope: Scope = EVERYTHING,
     max_wrong_percent: float = 5.0,
 ) -> Turn:
     """Answer from the knowledge base, offer likely questions, or ask for a person.
 
     Args:
-        names: Knowledge bases that may be used; None: all.
+        scope: What may be used.
         max_wrong_percent: The dial: so many of 100 answers may be wrong.
 
     Returns:
@@ -44,7 +45,7 @@ async def answer_question(
     words = " ".join(question.split())
     language = _language(words, history)
     try:
-        turn = await _decide(words, language, knowledge, history, names, max_wrong_percent)
+        turn = await _decide(words, language, knowledge, history, scope, max_wrong_percent)
     except KnowledgeBaseUnavailable as error:
         logger.warning("no search: %s", error, extra={"event": "knowledge_unavailable"})
         reason: HandoffReason = "asked_for_person" if wants_person(words) else "error"
@@ -59,12 +60,12 @@ async def _decide(
     language: Language,
     knowledge: KnowledgeBase,
     history: Sequence[HistoryMessage],
-    names: Collection[str] | None,
+    scope: Scope,
     max_wrong_percent: float,
 ) -> Turn:
     if not any(character.isalnum() for character in question):
         return _smalltalk(question, texts(language).empty, Retrieval(query=question), 0.0)
-    found = await _search(question, knowledge, names)
+    found = await _search(question, knowledge, scope)
     assessment = confidence.assess(found, max_wrong_percent)
     if wants_person(question):
         return _handed_off(question, language, found, assessment.probability, "asked_for_person")
@@ -74,7 +75,7 @@ async def _decide(
     joined_question = carried(question, history)
     if assessment.decision != "answer" and joined_question != question:
         # The question itself stands last.
-        more = await _search(joined_question[-SEARCHED_LENGTH:], knowledge, names)
+        more = await _search(joined_question[-SEARCHED_LENGTH:], knowledge, scope)
         joined = confidence.assess(more, max_wrong_percent)
         if joined.probability > assessment.probability:
             question, found, assessment = joined_question, more, joined
@@ -91,10 +92,8 @@ def _decided(
     return _handed_off(question, language, found, assessment.probability, "unsure")
 
 
-async def _search(
-    question: str, knowledge: KnowledgeBase, names: Collection[str] | None
-) -> Retrieval:
-    return await knowledge.search(question[:SEARCHED_LENGTH], names=names)
+async def _search(question: str, knowledge: KnowledgeBase, scope: Scope) -> Retrieval:
+    return await knowledge.search(question[:SEARCHED_LENGTH], names=scope.names, where=scope.where)
 
 
 def _language(question: str, history: Sequence[HistoryMessage]) -> Language:
@@ -105,13 +104,15 @@ def _language(question: str, history: Sequence[HistoryMessage]) -> Language:
     return language_of(question, spoken)
 
 
-def cite(passage: Passage, probability: float) -> Citation:
-    """The citation of a passage."""
+def cite(passage: Passage, probability: float, language: Language) -> Citation:
+    """The citation of a passage; its page is named in a language, and opened by a PDF's link."""
+    page = texts(language).page.format(page=passage.page) if passage.page else ""
+    is_pdf = urlsplit(passage.url).path.lower().endswith(".pdf")
     return Citation(
         id=passage.document_id,
         title=passage.title or passage.question,
-        heading=passage.heading,
-        url=passage.url,
+        heading=" · ".join(part for part in (passage.heading, page) if part),
+        url=f"{passage.url}#page={passage.page}" if page and is_pdf else passage.url,
         quote=passage.quote or passage.text,
         score=probability,
     )
@@ -132,7 +133,7 @@ def answered(question: str, found: Retrieval, probability: float) -> Turn:
         decision="answer",
         confidence=probability,
         text=best.quote or best.text,
-        citations=(cite(best, probability),),
+        citations=(cite(best, probability, language_of(question)),),
         context=best.text,
         ranked=_ranked(found),
         evidence=found.evidence,
@@ -195,4 +196,9 @@ def _smalltalk(question: str, text: str, found: Retrieval, probability: float) -
 
 
 def _ranked(found: Retrieval) -> tuple[tuple[str, str], ...]:
-    return tuple((passage.knowledge_base, passage.document_id) for passage in found.passages[:10])
+    ranked = [
+        (passage.knowledge_base, document_id)
+        for passage in found.passages
+        for document_id in (passage.document_id, *passage.duplicates)
+    ]
+    return tuple(ranked[:10])

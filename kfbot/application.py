@@ -19,10 +19,11 @@ from kfbot.conversation import HistoryMessage, Turn
 from kfbot.errors import ChannelError, ChannelUnauthorized, StoreUnavailable
 from kfbot.handoff import Handoff
 from kfbot.inbox import Inbox
-from kfbot.knowledge_base import KnowledgeBase
+from kfbot.knowledge_base import KnowledgeBase, Scope
 from kfbot.messages import ConversationId, InboundEvent, MessageReceived, Sender
 from kfbot.outbox import Outbox, backoff
 from kfbot.places import is_shared
+from kfbot.reloading import Reloading
 from kfbot.settings import Settings
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.dead_letters import DeadLetterStore
@@ -51,6 +52,8 @@ class Application:
     place: Path
     knowledge: KnowledgeBase
     channels: Mapping[str, ChannelAdapter]
+    #: What each channel's customers may be answered from.
+    scopes: Mapping[str, Scope]
     conversations: ConversationStore
     transcripts: TranscriptStore
     inbox: Inbox
@@ -61,6 +64,7 @@ class Application:
     keys: KeyStore
     changes: Changes
     upkeep: Upkeep
+    reloading: Reloading
 
     async def run(self) -> None:
         """Serve all channels until cancelled; finishes what it holds, for a while."""
@@ -70,6 +74,7 @@ class Application:
             if is_shared(self.settings):
                 tasks.create_task(self._follow_knowledge(), name="knowledge")
             tasks.create_task(self.upkeep.run(), name="upkeep")
+            tasks.create_task(self.reloading.run(), name="reloading")
             # Not a task beside the channels: they stay open until it has finished what it holds.
             await self.inbox.run()
 

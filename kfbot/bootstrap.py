@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from kfbot.adapter import AdapterSettings, ChannelAdapter
+from kfbot.adapter import ChannelAdapter
 from kfbot.application import API_CHANNEL, Application
 from kfbot.changes import Changes
 from kfbot.desk import AgentDesk
@@ -25,6 +25,8 @@ from kfbot.handoff import Handoff
 from kfbot.inbox import Inbox
 from kfbot.knowledge_base import KnowledgeBase, Progress
 from kfbot.outbox import Outbox
+from kfbot.permissions import check_knowledge, scopes_of
+from kfbot.reloading import Reloading, plans_of
 from kfbot.settings import DatabaseSettings, KnowledgeSettings, Settings, describe
 from kfbot.store.clock import DatabaseClock
 from kfbot.store.conversations import ConversationStore
@@ -40,6 +42,7 @@ from kfbot.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from knowledge.embedding import Embedder
+    from knowledge.intake import Intake
 
 logger = logging.getLogger(__name__)
 
@@ -62,22 +65,46 @@ async def open_knowledge(
     report: Callable[[str], None],
     *,
     models: Path | None = None,
+    copies: Path | None = None,
 ) -> AsyncIterator[KnowledgeBase]:
     """The knowledge base of the settings, ready to be asked and loaded.
 
     Args:
         models: The model cache, instead of the one in the data folder.
+        copies: Where copies of remote sources lie, instead of the data folder.
     """
     # LlamaIndex takes seconds to import; commands that talk to a server do without it.
     from kfbot.store.chunks import KnowledgeStore
     from knowledge.load import Knowledge
 
     embedder = await asyncio.to_thread(_embedder, settings, report, models)
-    sources = {name: section.sources for name, section in settings.knowledge.items()}
-    async with Knowledge(
-        sources, KnowledgeStore(database), embedder, settings.data_dir
-    ) as knowledge:
+    intakes = {name: _intake(section) for name, section in settings.knowledge.items()}
+    store = KnowledgeStore(database)
+    cache = copies or settings.data_dir / "sources"
+    async with Knowledge(intakes, store, embedder, settings.data_dir, cache=cache) as knowledge:
         yield knowledge
+
+
+def _intake(section: KnowledgeSettings) -> Intake:
+    from knowledge.cleaning import CleaningPolicy
+    from knowledge.cleaning.masking import DEFAULT
+    from knowledge.intake import Intake
+    from knowledge.sources.contract import Fetching
+
+    return Intake(
+        sources=section.sources,
+        description=section.description,
+        languages=section.languages,
+        path_fields=section.fields.path,
+        fetching=Fetching(allow_private=section.allow_private, max_pages=section.max_pages),
+        policy=CleaningPolicy(
+            repair="repair" in section.clean,
+            drop_noise="noise" in section.clean,
+            mask=DEFAULT if section.mask == "default" else frozenset(section.mask),
+            keep=section.keep,
+        ),
+        merges_duplicates="duplicates" in section.clean,
+    )
 
 
 def _embedder(
@@ -158,6 +185,18 @@ def evaluation_rows(groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, 
     return rows_of(groups)
 
 
+async def inspect_sources(sources: Sequence[str], progress: Progress) -> list[dict[str, Any]]:
+    """What is read from sources, chunk by chunk; see `knowledge.inspection.inspect`.
+
+    Raises:
+        KnowledgeBaseError: They cannot be read at all.
+    """
+    from knowledge.inspection import inspect
+
+    with TemporaryDirectory(prefix="kfbot-inspect-") as cache:
+        return await inspect(list(sources), Path(cache), progress)
+
+
 @asynccontextmanager
 async def build(
     settings: Settings,
@@ -177,11 +216,13 @@ async def build(
     channels = open_channels(settings) if channels is None else channels
     owner = new_owner()
     place = place or settings.data_dir
-    # The index is this process's own; the model cache is shared.
-    here, models = settings.model_copy(update={"data_dir": place}), settings.data_dir / "models"
+    # The index is this process's own. The model cache is shared, and so are copies of sources: or
+    # what one process has loaded would be new to another.
+    here, shared = settings.model_copy(update={"data_dir": place}), settings.data_dir
+    models, copies = shared / "models", shared / "sources"
     async with (
         open_database(settings) as database,
-        open_knowledge(here, database, report, models=models) as knowledge,
+        open_knowledge(here, database, report, models=models, copies=copies) as knowledge,
         Presence(database, owner),
     ):
         clock = DatabaseClock(database)
@@ -226,6 +267,7 @@ def wire(
     conversations, transcripts = ConversationStore(database), TranscriptStore(database)
     outcomes = OutcomeStore(database, clock)
     outbox = Outbox(messages, channels, clock)
+    scopes = scopes_of(settings.knowledge, channels)
     inbox = Inbox(
         owner=owner,
         messages=messages,
@@ -234,7 +276,7 @@ def wire(
             knowledge,
             conversations,
             transcripts,
-            names=_allowed_knowledge(channels),
+            scopes=scopes,
             max_wrong_percent=settings.decision.max_wrong_percent,
             clock=clock,
         ),
@@ -272,6 +314,8 @@ def wire(
             clock,
             keep=timedelta(days=settings.database.keep_finished_days),
         ),
+        scopes=scopes,
+        reloading=Reloading(knowledge, plans_of(settings.knowledge)),
     )
 
 
@@ -279,14 +323,6 @@ def _served(channels: Mapping[str, ChannelAdapter]) -> Collection[str] | None:
     """The channels whose conversations this process works on; None: all, also forgotten ones."""
     served = [name for name, adapter in channels.items() if not adapter.parked]
     return None if len(served) == len(channels) else served
-
-
-def _allowed_knowledge(channels: Mapping[str, ChannelAdapter]) -> dict[str, tuple[str, ...]]:
-    return {
-        name: adapter.settings.knowledge
-        for name, adapter in channels.items()
-        if adapter.settings.knowledge
-    }
 
 
 def open_channels(settings: Settings) -> dict[str, ChannelAdapter]:
@@ -330,7 +366,7 @@ def open_channel(name: str, section: Mapping[str, object], settings: Settings) -
         validated = adapter_type.settings_type.model_validate(section)
     except ValidationError as error:
         raise SettingsError(describe(error, adapter_type.settings_type, where=where)) from None
-    _check_knowledge(where, validated, settings)
+    check_knowledge(settings.knowledge, name, validated)
     return adapter_type(name, validated)
 
 
@@ -354,12 +390,3 @@ def platforms() -> list[str]:
         for file in Path(folder).glob("*.py")
         if "\nADAPTER = " in file.read_text(encoding="utf-8")
     )
-
-
-def _check_knowledge(where: str, section: AdapterSettings, settings: Settings) -> None:
-    for name in section.knowledge:
-        if name not in settings.knowledge:
-            raise SettingsError(
-                f"{where} knowledge: there is no [knowledge.{name}],"
-                f" only {', '.join(settings.knowledge)}"
-            )

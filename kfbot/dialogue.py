@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from kfbot.conversation import Choice, Conversation, bot_may_speak
 from kfbot.etiquette import answerable, burst
-from kfbot.knowledge_base import KnowledgeBase
+from kfbot.knowledge_base import NOTHING, KnowledgeBase, Scope
 from kfbot.language import language_of
 from kfbot.messages import (
     ButtonPressed,
@@ -123,15 +123,15 @@ class Dialogue:
         conversations: ConversationStore,
         transcripts: TranscriptStore,
         *,
-        names: Mapping[str, Sequence[str]],
+        scopes: Mapping[str, Scope],
         max_wrong_percent: float,
         clock: Callable[[], datetime],
     ) -> None:
-        """`names`: the knowledge bases that a channel may use; absent: all."""
+        """`scopes`: what a channel's customers may be answered from; absent: nothing."""
         self._knowledge = knowledge
         self._conversations = conversations
         self._transcripts = transcripts
-        self._names = names
+        self._scopes = scopes
         self._max_wrong_percent = max_wrong_percent
         self._clock = clock
 
@@ -181,7 +181,7 @@ class Dialogue:
             question,
             context.history,
             self._knowledge,
-            names=self._names.get(conversation.address.channel),
+            scope=self._scopes.get(conversation.address.channel, NOTHING),
             max_wrong_percent=self._max_wrong_percent,
         )
 
@@ -235,9 +235,8 @@ class Dialogue:
         )
 
     async def _choose(self, conversation: Conversation, choice: Choice) -> Outcome:
-        turn = await chosen_turn(
-            choice, self._knowledge, names=self._names.get(conversation.address.channel)
-        )
+        scope = self._scopes.get(conversation.address.channel, NOTHING)
+        turn = await chosen_turn(choice, self._knowledge, scope=scope)
         return outcome_of(conversation, turn)
 
 

@@ -30,6 +30,8 @@ class Passage:
     quote: str = ""
     #: FAQ: the entry's question, which names it as a choice. Document: "".
     question: str = ""
+    #: Ids of documents that say the same, and are found through this one.
+    duplicates: tuple[str, ...] = ()
     #: Rank score; comparable inside one retrieval only.
     score: float
 
@@ -61,6 +63,8 @@ class LoadReport:
     unreadable: tuple[str, ...] = ()
     #: How often each step of reading and cleaning did something, in all that is loaded.
     counts: Mapping[str, int] = field(default_factory=dict)
+    #: One line for each pair of FAQ entries that answer one question differently.
+    conflicts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +86,41 @@ class KnowledgeStatus:
 Progress = Callable[[str, int, int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What customers may be answered from. Nothing else is searched, offered or named."""
+
+    #: Knowledge bases; None: all of them.
+    names: tuple[str, ...] | None = None
+    #: Fields with the value that documents must have, if they have the field.
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    def only(self, name: str) -> Scope:
+        """Of this scope what lies in one knowledge base."""
+        is_open = self.names is None or name in self.names
+        return Scope((name,) if is_open else (), self.where)
+
+
+EVERYTHING = Scope()
+NOTHING = Scope(names=())
+
+
 class KnowledgeBase(Protocol):
     """Finds passages; loads sources. Knows nothing of conversations or decisions."""
 
     async def search(
-        self, query: str, *, names: Collection[str] | None = None, limit: int = 10
+        self,
+        query: str,
+        *,
+        names: Collection[str] | None = None,
+        where: Mapping[str, str] | None = None,
+        limit: int = 10,
     ) -> Retrieval:
         """Find passages for a question in the named knowledge bases (None: in all).
+
+        Other knowledge bases have no influence on what is found, nor on its scores. Documents
+        that `where` leaves out are never ranked; they count only for how rare a word is. See
+        `Scope` for `where`.
 
         Raises:
             KnowledgeBaseUnavailable: It cannot be asked now.
@@ -105,6 +137,17 @@ class KnowledgeBase(Protocol):
             KnowledgeBaseUnavailable: Nothing was changed.
         """
 
+    async def roll_back(self, name: str) -> int:
+        """Put the generation before the last load in force again, and return its number.
+
+        Raises:
+            KnowledgeBaseUnavailable: There is none.
+            StoreUnavailable: Nothing was changed.
+        """
+
+    async def fingerprint(self, name: str) -> str:
+        """Differs once a file of its local sources does; files are not opened for it."""
+
     async def refresh(self) -> None:
         """Take up what another process has loaded; until then the state before is asked.
 
@@ -114,8 +157,18 @@ class KnowledgeBase(Protocol):
             StoreUnavailable: Nobody knows what was loaded: the database cannot be read.
         """
 
-    async def examples(self, language: str, limit: int) -> tuple[str, ...]:
+    async def examples(
+        self,
+        language: str,
+        limit: int,
+        *,
+        names: Collection[str] | None = None,
+        where: Mapping[str, str] | None = None,
+    ) -> tuple[str, ...]:
         """Some questions in a language ("zh" or "en") that it can answer, for a greeting."""
+
+    async def document_ids(self) -> frozenset[str]:
+        """The operator's ids of all documents and FAQ entries that are loaded."""
 
     async def status(self) -> tuple[KnowledgeStatus, ...]:
         """The state of every configured knowledge base."""

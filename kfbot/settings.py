@@ -8,12 +8,21 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,6 +31,8 @@ from pydantic_settings import (
 
 from kfbot.errors import SettingsError
 
+#: Channels that need no section: the chat page, the HTTP API, `kfbot chat`.
+OWN_CHANNELS = ("web", "api", "terminal")
 #: The checkout: what relative paths mean where there is no settings file.
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -30,11 +41,64 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9.+-]*://")
+_READ_BY = re.compile(r"https?|git\+(?:https?|ssh|file)", re.IGNORECASE)
+
+
+def _known_source(source: str) -> str:
+    """A source as it is.
+
+    Raises:
+        ValueError: It is an address that nothing reads.
+    """
+    scheme, _, rest = source.partition("://")
+    if not _ADDRESS.match(source) or (rest and _READ_BY.fullmatch(scheme)):
+        return source
+    raise ValueError("an address begins with https://, http://, git+https:// or git+ssh://")
+
+
+#: The kinds of `knowledge.cleaning.masking`.
+PrivateData = Literal[
+    "email", "id_card", "iban", "bank_card", "us_ssn", "passport",
+    "mobile", "phone", "ip", "plate", "address", "name",
+]  # fmt: skip
+
+
+class FieldSettings(_Section):
+    """`[knowledge.<name>.fields]`: what documents get for filters beside what they say."""
+
+    #: What folders and file names tell: "{product}/{version}/", "manuals/{product}-{language}.md".
+    path: str = ""
+
+
 class KnowledgeSettings(_Section):
     """`[knowledge.<name>]`: one knowledge base."""
 
-    #: Files and folders, relative to the settings file; folders are read recursively.
-    sources: tuple[str, ...] = Field(min_length=1)
+    #: Files, folders, archives and addresses; see docs/sources.md. Paths are relative to the
+    #: settings file, folders are read recursively.
+    sources: tuple[Annotated[str, AfterValidator(_known_source)], ...] = Field(min_length=1)
+    #: Addresses may lead to private networks and to this machine.
+    allow_private: bool = False
+    #: Pages that are asked for at most for one web source.
+    max_pages: int = Field(default=1000, ge=1, le=100_000)
+    #: What it is about; where there are hundreds, it helps to find the right one.
+    description: str = ""
+    #: It is for questions in these languages; empty: for all, also across languages.
+    languages: tuple[Literal["zh", "en"], ...] = ()
+    #: Channels whose customers are answered from it; empty: all.
+    channels: tuple[str, ...] = ()
+    fields: FieldSettings = FieldSettings()
+    #: Loaded again so often; 0: only when somebody asks for it.
+    reload_every_minutes: float = Field(default=0, ge=0, le=60 * 24 * 366)
+    #: Loaded soon after a file of a local source has changed.
+    reload_on_change: bool = False
+    #: Private data masked before anything is stored: kinds, or "default"; see docs/cleaning.md.
+    mask: tuple[PrivateData, ...] | Literal["default"] = "default"
+    #: What is never masked: "400-123-4567", "*@example.com".
+    keep: tuple[str, ...] = ()
+    #: Broken characters are repaired, residue of layout is dropped, and of documents that say
+    #: the same one is kept; a step that is not named is not taken.
+    clean: tuple[Literal["repair", "noise", "duplicates"], ...] = ("repair", "noise", "duplicates")
 
 
 class WebSettings(_Section):
@@ -88,6 +152,17 @@ class Settings(BaseSettings):
     decision: DecisionSettings = DecisionSettings()
     #: "text" for people, "json" for machines.
     log_format: str = Field(default="text", pattern="^(text|json)$")
+
+    @model_validator(mode="after")
+    def _know_the_channels(self) -> Self:
+        known = (*self.channels, *(name for name in OWN_CHANNELS if name not in self.channels))
+        for name, section in self.knowledge.items():
+            for channel in section.channels:
+                if channel not in known:
+                    only = ", ".join(known)
+                    where = f"[knowledge.{name}] channels"
+                    raise ValueError(f"{where}: there is no [channels.{channel}], only {only}")
+        return self
 
     @property
     def database_url(self) -> str:
@@ -245,7 +320,7 @@ def _plain(key: str) -> str:
 def _absolute(settings: Settings, base: Path) -> Settings:
     knowledge = {
         name: section.model_copy(
-            update={"sources": tuple(str(base / source) for source in section.sources)}
+            update={"sources": tuple(_absolute_source(one, base) for one in section.sources)}
         )
         for name, section in settings.knowledge.items()
     }
@@ -264,6 +339,10 @@ def _absolute(settings: Settings, base: Path) -> Settings:
             ),
         }
     )
+
+
+def _absolute_source(source: str, base: Path) -> str:
+    return source if _ADDRESS.match(source) else str(base / source)
 
 
 def _absolute_url(url: str, base: Path) -> str:

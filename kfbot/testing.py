@@ -62,7 +62,12 @@ class FakeKnowledgeBase:
     refreshed: int = 0
 
     async def search(
-        self, query: str, *, names: Collection[str] | None = None, limit: int = 10
+        self,
+        query: str,
+        *,
+        names: Collection[str] | None = None,
+        where: Mapping[str, str] | None = None,
+        limit: int = 10,
     ) -> Retrieval:
         if self.broken:
             raise KnowledgeBaseUnavailable("the fake is broken")
@@ -83,11 +88,27 @@ class FakeKnowledgeBase:
             progress("reading", 1, 1)
         return (LoadReport(knowledge_base="fake", unchanged=len(self.entries)),)
 
+    async def roll_back(self, name: str) -> int:
+        raise KnowledgeBaseUnavailable("the fake has one generation")
+
+    async def fingerprint(self, name: str) -> str:
+        return str(sorted(self.entries.items()))
+
     async def refresh(self) -> None:
         self.refreshed += 1
 
-    async def examples(self, language: str, limit: int) -> tuple[str, ...]:
+    async def examples(
+        self,
+        language: str,
+        limit: int,
+        *,
+        names: Collection[str] | None = None,
+        where: Mapping[str, str] | None = None,
+    ) -> tuple[str, ...]:
         return tuple(entry for entry in self.entries if language_of(entry) == language)[:limit]
+
+    async def document_ids(self) -> frozenset[str]:
+        return frozenset(f"entry-{number}" for number in range(len(self.entries)))
 
     async def status(self) -> tuple[KnowledgeStatus, ...]:
         count = len(self.entries)

@@ -20,7 +20,7 @@ from kfbot.conversation import (
     reopen,
 )
 from kfbot.errors import KnowledgeBaseUnavailable
-from kfbot.knowledge_base import KnowledgeBase
+from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Scope
 from kfbot.language import language_of
 from kfbot.messages import ButtonAction, Citation, ConversationId, OutboundKind
 from kfbot.texts import Texts, texts
@@ -69,7 +69,7 @@ async def take_turn(
     history: Sequence[HistoryMessage],
     knowledge: KnowledgeBase,
     *,
-    names: Sequence[str] | None = None,
+    scope: Scope = EVERYTHING,
     max_wrong_percent: float = 5.0,
 ) -> Outcome:
     """Answer a customer, unless an agent is in charge: then the bot is silent."""
@@ -80,19 +80,20 @@ async def take_turn(
         question,
         knowledge,
         history=history,
-        names=names,
+        scope=scope,
         max_wrong_percent=max_wrong_percent,
     )
     return outcome_of(conversation, turn)
 
 
 async def chosen_turn(
-    choice: Choice, knowledge: KnowledgeBase, *, names: Sequence[str] | None = None
+    choice: Choice, knowledge: KnowledgeBase, *, scope: Scope = EVERYTHING
 ) -> Turn:
     """Answer with the entry that the customer chose among those offered."""
     language = language_of(choice.label)
     try:
-        found = await knowledge.search(choice.label, names=names)
+        within = scope.only(choice.knowledge_base) if choice.knowledge_base else scope
+        found = await knowledge.search(choice.label, names=within.names, where=within.where)
     except KnowledgeBaseUnavailable:
         return person_turn(choice.label, texts(language), "error")
     for passage in found.passages:

@@ -37,13 +37,12 @@ def compare(
     stored: Mapping[str, DocumentRow],
     known_files: Mapping[str, FileRow],
     *,
-    missing: Collection[str] = (),
     from_scratch: bool = False,
 ) -> Changes:
     """Find what a load changes; with `from_scratch`, all that was read is written.
 
-    What came from a source that is `missing` as a whole stays: more likely a disk is not
-    mounted than everything on it meant to be forgotten.
+    What came from a source that cannot be reached stays: more likely a disk is not mounted
+    than everything on it meant to be forgotten.
 
     Args:
         name: The knowledge base.
@@ -65,14 +64,16 @@ def compare(
         for row in stored.values()
         if row.source == "file"
         and row.document_id not in comparison.present
-        and not _is_below(row.path, missing)
+        and not _is_below(row.path, seen.unreached)
     }
     return Changes(
         written=list(comparison.written.values()),
         removed=removed,
         changed=comparison.changed,
         files=comparison.files,
-        files_gone={path for path in known_files.keys() - paths if not _is_below(path, missing)},
+        files_gone={
+            path for path in known_files.keys() - paths if not _is_below(path, seen.unreached)
+        },
         report=LoadReport(
             knowledge_base=name,
             added=len(comparison.written.keys() - stored.keys()),

@@ -12,12 +12,12 @@ from typing import Any, Literal, get_args
 
 from kfbot.answer import answer_question
 from kfbot.conversation import HistoryMessage, Turn
-from kfbot.errors import DocumentUnreadable, KnowledgeBaseError, KnowledgeBaseUnavailable
+from kfbot.errors import KnowledgeBaseError, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import KnowledgeBase, LoadReport, Progress
 from kfbot.messages import Role
 from knowledge.evaluation_measures import Scored, report_of
 from knowledge.evaluation_report import html_of
-from knowledge.reading import read_sources
+from knowledge.sources.contract import is_address
 
 Decision = Literal["answer", "clarify", "handoff"]
 #: Knowledge ids listed for a question, at most.
@@ -60,7 +60,7 @@ class Prediction:
 class Task:
     """An evaluation whose input was found good."""
 
-    knowledge: Mapping[str, tuple[Path, ...]]
+    knowledge: Mapping[str, tuple[str, ...]]
     questions: tuple[Question, ...]
     #: Where to write "predictions", "report" and "html"; each may be absent.
     outputs: Mapping[str, Path]
@@ -74,11 +74,11 @@ def prepare(
     Raises:
         KnowledgeBaseError: Names the file, the line, and what is wrong with it.
     """
-    found = {name: tuple(Path(path) for path in paths) for name, paths in knowledge.items()}
-    for paths in found.values():
-        for path in paths:
-            if not path.exists():
-                raise KnowledgeBaseError(f"knowledge {path} does not exist")
+    found = {name: tuple(sources) for name, sources in knowledge.items()}
+    for sources in found.values():
+        for source in sources:
+            if not is_address(source) and not Path(source).exists():
+                raise KnowledgeBaseError(f"knowledge {source} does not exist")
     for path in outputs.values():
         if not path.parent.is_dir() or path.is_dir():
             raise KnowledgeBaseError(f"{path} cannot be written: name a file in a folder that is")
@@ -105,7 +105,7 @@ async def evaluate(
     loads = await base.load(progress=progress)
     _check_loads(task, loads, report)
     asked = await ask_all(base, task.questions, max_wrong_percent, progress)
-    known = await asyncio.to_thread(_known_ids, task.knowledge)
+    known = await base.document_ids()
     result = report_of(
         [_scored(question, prediction) for question, prediction in asked],
         known_ids=known,
@@ -280,7 +280,7 @@ def _check_loads(task: Task, loads: Sequence[LoadReport], report: Callable[[str]
     """
     faults = []
     for one in loads:
-        named = any(path.is_file() for path in task.knowledge[one.knowledge_base])
+        named = any(Path(source).is_file() for source in task.knowledge[one.knowledge_base])
         for line in one.unreadable:
             if named or any(words in line for words in USED_TWICE):
                 faults.append(f"knowledge {one.knowledge_base}: {line}")
@@ -291,15 +291,6 @@ def _check_loads(task: Task, loads: Sequence[LoadReport], report: Callable[[str]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise KnowledgeBaseError(faults[0] + more)
-
-
-def _known_ids(knowledge: Mapping[str, Sequence[Path]]) -> frozenset[str]:
-    return frozenset(
-        document.id
-        for paths in knowledge.values()
-        for document in read_sources(paths)
-        if not isinstance(document, DocumentUnreadable)
-    )
 
 
 def _scored(question: Question, prediction: Prediction) -> Scored:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from knowledge import terms
 from knowledge.geometry import unit
 from knowledge.index import Arrays
-from knowledge.ranking import Question, Ranked, points_of, white_question
+from knowledge.ranking import SPOKEN, Question, Ranked, points_of, white_question
 from knowledge.sentences import split_sentences
 
 _NAME = re.compile(r"(?<=\S )[A-Z][A-Za-z0-9'’-]+|[A-Z]{2,}")
@@ -33,8 +33,6 @@ _HAS_NUMBER = re.compile(
     r"|dozen|century|half|third|day|week|month|year)s?\b|[一二三四五六七八九十百千万亿两]",
     re.IGNORECASE,
 )
-#: The least share of texts that makes a language one of the knowledge base's.
-_SPOKEN = 0.05
 #: Wider margins and better words say nothing more.
 _MOST_LEXICAL = 1.5
 
@@ -122,7 +120,7 @@ def _place(
     own, own_sd, other, other_sd, plain, plain_sd = prepared[f"{kind}_misses"].tolist()
     languages = prepared["languages"]
     # Where the knowledge base speaks the question's language, an answer should be in it.
-    speaks = np.mean(languages == question.language) >= _SPOKEN
+    speaks = prepared["spoken"][question.language] >= SPOKEN
     foreign = languages[ranked.points[0]] != question.language and not speaks
     generic = prepared["generic"][question.language]
     return {

@@ -27,6 +27,7 @@ from kfbot.knowledge_base import PassageKind
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
 from knowledge.embedding import Embedder, open_embedder
+from knowledge.intake import Intake
 from knowledge.load import Knowledge
 from knowledge.training_sets import TrainingSet, training_sets
 
@@ -140,8 +141,8 @@ async def collect(one: TrainingSet, embedder: Embedder) -> Rows:
         async with Database(f"sqlite:///{folder / 'fit.sqlite3'}") as database:
             await database.upgrade()
             store = KnowledgeStore(database)
-            sources = {"fit": [str(source)]}
-            async with Knowledge(sources, store, embedder, folder) as knowledge:
+            intakes = {"fit": Intake((str(source),))}
+            async with Knowledge(intakes, store, embedder, folder) as knowledge:
                 await knowledge.load()
                 found = [await knowledge.search(question.text) for question in one.questions]
     signals = [found_one.evidence[one.kind] for found_one in found]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 
 from kfbot.errors import DocumentUnreadable
 from kfbot.store.knowledge_rows import FileRow
 from knowledge import reading, vectors
+from knowledge.cleaning import CleaningPolicy
 from knowledge.documents import SourceFile
+from knowledge.sources.contract import SourceUnreachable, is_address
+from knowledge.sources.folders import find_local
 
 #: A file changed so shortly before it is looked at may change again within the clock's tick.
 _RACY_NS = 2 * 10**9
@@ -35,37 +39,56 @@ class Seen:
     files: Sequence[SeenFile]
     #: Lines "name: reason" on what is no file at all.
     unreadable: tuple[str, ...] = ()
+    #: What lies below these places cannot be reached now, and stays as it is.
+    unreached: tuple[str, ...] = ()
 
 
 def look(
     found: Iterable[SourceFile | DocumentUnreadable],
     known: Mapping[str, FileRow],
     *,
-    policy_key: str,
+    policy: CleaningPolicy,
 ) -> Seen:
     """Look at files, and into those whose size or times differ from what is known. Blocks.
 
     Args:
         known: The files of the last load, by path.
-        policy_key: Names how documents are cleaned; under another one all are read again.
+        policy: How documents are cleaned; under another one all are read again.
     """
-    files, unreadable = [], []
+    files: list[SeenFile] = []
+    unreadable: list[str] = []
+    unreached: list[str] = []
     for one in found:
-        if isinstance(one, DocumentUnreadable):
-            unreadable.append(str(one))
-        else:
-            files.append(_look_at(one, known.get(str(one.path)), policy_key))
-    return Seen(files, tuple(unreadable))
+        if isinstance(one, SourceFile):
+            files.append(_look_at(one, known.get(one.place), policy))
+            continue
+        unreadable.append(str(one))
+        if isinstance(one, SourceUnreachable):
+            unreached.extend(one.kept)
+    return Seen(files, tuple(unreadable), tuple(unreached))
 
 
-def _look_at(file: SourceFile, before: FileRow | None, policy_key: str) -> SeenFile:
+def fingerprint(sources: Sequence[str]) -> str:
+    """Differs once a file of the local sources does; files are not opened for it. Blocks."""
+    digest = hashlib.blake2s()
+    for source in sources:
+        for one in () if is_address(source) else find_local(source):
+            if isinstance(one, SourceFile):
+                with suppress(OSError):
+                    status = one.path.stat()
+                    seen = (one.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                    digest.update(repr(seen).encode())
+    return digest.hexdigest()
+
+
+def _look_at(file: SourceFile, before: FileRow | None, policy: CleaningPolicy) -> SeenFile:
     row = FileRow(
-        path=str(file.path),
+        path=file.place,
         name=file.name,
         size=-1,
         modified_ns=0,
         sha256="",
-        read_key=_read_key(file, policy_key),
+        read_key=_read_key(file, policy),
     )
     try:
         status = file.path.stat()
@@ -97,7 +120,8 @@ def _sha256(file: SourceFile) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _read_key(file: SourceFile, policy_key: str) -> str:
-    parts = (reading.VERSION, vectors.VERSION, policy_key, file.name, file.url)
+def _read_key(file: SourceFile, policy: CleaningPolicy) -> str:
+    cleaned = {**asdict(policy), "mask": sorted(policy.mask)}
+    parts = (reading.VERSION, vectors.VERSION, cleaned, file.name, file.url)
     metadata = sorted(file.metadata.items())
     return hashlib.blake2s(repr((parts, metadata)).encode(), digest_size=16).hexdigest()

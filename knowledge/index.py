@@ -10,8 +10,8 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import PassageKind
-from knowledge import terms
-from knowledge.shard import ENGINE, KINDS, Found, Shard
+from knowledge import labels, terms
+from knowledge.shard import ENGINE, KINDS, Abroad, Found, Shard
 
 #: Raise it when the files of an index, or what ranking keeps there, change.
-FORMAT = f"5 terms:{terms.VERSION}"
+FORMAT = f"6 terms:{terms.VERSION}"
 
 _STAMP = "stamp.json"
 _DOCUMENTS = "documents.jsonl"
@@ -41,6 +41,7 @@ class Stamp:
     revision: str = ""
     embedding_key: str
     dimensions: int
+    merges_duplicates: bool = True
     engine: str = ENGINE
     format: str = FORMAT
 
@@ -92,13 +93,13 @@ class Arrays:
 
     def save(self, folder: Path) -> None:
         """Write one file an array."""
-        for field in fields(self):
-            np.save(folder / f"{field.name}.npy", getattr(self, field.name))
+        for one in fields(self):
+            np.save(folder / f"{one.name}.npy", getattr(self, one.name))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Map the files of a folder into memory."""
-        return cls(**{field.name: _mapped(folder / f"{field.name}.npy") for field in fields(cls)})
+        return cls(**{one.name: _mapped(folder / f"{one.name}.npy") for one in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +113,10 @@ class DocumentEntry:
     #: FAQ: the entry's question and its answer.
     question: str
     answer: str
+    #: What filters may ask for.
+    fields: Mapping[str, str] = field(default_factory=dict)
+    #: Ids of documents that say the same and are left out, by their own order.
+    duplicates: Sequence[str] = ()
 
 
 class Index:
@@ -163,11 +168,21 @@ class Index:
         return self.stamp.knowledge_base
 
     def search(
-        self, vector: NDArray[np.float32], term_ids: Sequence[int], limit: int
+        self,
+        vector: NDArray[np.float32],
+        term_ids: Sequence[int],
+        limit: int,
+        *,
+        groups: Sequence[Sequence[str]] = (),
+        abroad: Abroad | None = None,
     ) -> dict[PassageKind, Found]:
-        """The nearest points by meaning and by words, of each kind that there is."""
-        kinds = tuple(KINDS[place] for place in np.unique(self.arrays.kinds))
-        return self._shard.search(vector, dict.fromkeys(term_ids, 1.0), limit, kinds)
+        """The nearest points by meaning and by words, of each kind that there is.
+
+        `groups` and `abroad`: see `Shard.search`.
+        """
+        kinds = tuple(KINDS[place] for place in np.flatnonzero(self.arrays.points))
+        asked = dict.fromkeys(term_ids, 1.0)
+        return self._shard.search(vector, asked, limit, kinds, groups=groups, abroad=abroad)
 
     def document(self, number: int) -> DocumentEntry:
         """What is kept of a document, by its number."""
@@ -175,10 +190,14 @@ class Index:
         self._documents.seek(start)
         return DocumentEntry(**json.loads(self._documents.read(end - start)))
 
-    def questions(self) -> list[str]:
-        """The questions of all FAQ entries."""
+    def questions(self, where: Mapping[str, str]) -> list[str]:
+        """The questions of all FAQ entries whose fields match a filter."""
         entries = (self.document(number) for number in range(len(self.arrays.kinds)))
-        return [entry.question for entry in entries if entry.question]
+        return [
+            entry.question
+            for entry in entries
+            if entry.question and labels.matches(entry.fields, where)
+        ]
 
     def payloads(self, points: Sequence[int]) -> list[Mapping[str, Any]]:
         """chunk_id, document_id, heading, text and page of points, by their numbers."""
@@ -229,6 +248,19 @@ def save_prepared(folder: Path, prepared: Mapping[str, NDArray[Any]]) -> None:
     """Write what `ranking.prepare` made."""
     for name, array in prepared.items():
         np.save(folder / f"{_PREPARED}{name}.npy", array)
+
+
+def read_prepared(folder: Path, stamp: Stamp, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Some of what was prepared, of an index that is whole and bears this stamp.
+
+    Raises:
+        KnowledgeBaseUnavailable: It must be built again.
+    """
+    _check(folder, stamp)
+    try:
+        return {name: np.load(folder / f"{_PREPARED}{name}.npy") for name in names}
+    except (OSError, ValueError) as error:
+        raise KnowledgeBaseUnavailable(f"index {folder}: {error}") from error
 
 
 def _check(folder: Path, stamp: Stamp) -> None:

@@ -11,7 +11,7 @@ import json
 import shutil
 import sys
 from array import array
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import PassageKind
-from knowledge import children, index, ranking, terms
-from knowledge.shard import KINDS, Shard, ShardPoint
+from knowledge import children, index, ranking, routing, terms
+from knowledge.geometry import language_number
+from knowledge.labels import labels_of, language_label, names_of
+from knowledge.shard import KINDS, LABELS, Shard, ShardPoint
 
 if TYPE_CHECKING:
     # The child has no use for SQLAlchemy, which takes half a second to import.
@@ -38,9 +40,11 @@ async def build(
     stamp: index.Stamp,
     folder: Path,
     generic: NDArray[np.float32],
+    duplicates: Mapping[str, str],
 ) -> Path:
     """Build an index from documents and return where it lies, under `folder`.
 
+    Of `duplicates` (ids, each with the id of the one that says the same) only the ids are kept.
     `generic` is the mean vector of each language's generic questions (`geometry`).
 
     Raises:
@@ -49,7 +53,7 @@ async def build(
     job = folder / f".job-{uuid4().hex}"
     target = folder / stamp.folder_name
     try:
-        await write_job(documents, stamp, job)
+        await write_job(documents, stamp, job, duplicates)
         await asyncio.to_thread(np.save, job / "generic.npy", generic)
         await _run(job)
         await asyncio.to_thread(_move, job / "index", target)
@@ -61,13 +65,18 @@ async def build(
 
 
 async def write_job(
-    documents: AsyncIterator[StoredDocument], stamp: index.Stamp, job: Path
+    documents: AsyncIterator[StoredDocument],
+    stamp: index.Stamp,
+    job: Path,
+    duplicates: Mapping[str, str],
 ) -> None:
     """Write down what an index is built from, in a folder that does not exist yet."""
-    writer = await asyncio.to_thread(_JobWriter, job)
+    writer = await asyncio.to_thread(_JobWriter, job, duplicates)
     try:
         batch: list[StoredDocument] = []
         async for document in documents:
+            if document.document.document_id in duplicates:
+                continue
             batch.append(document)
             if sum(len(stored.chunks) for stored in batch) >= _BATCH:
                 await asyncio.to_thread(writer.write, batch)
@@ -81,7 +90,10 @@ async def write_job(
 class _JobWriter:
     """Writes down documents and points for the child, and adds up what BM25 asks."""
 
-    def __init__(self, job: Path) -> None:
+    def __init__(self, job: Path, duplicates: Mapping[str, str]) -> None:
+        self._duplicates: dict[str, list[str]] = {}
+        for duplicate, kept in sorted(duplicates.items()):
+            self._duplicates.setdefault(kept, []).append(duplicate)
         (job / "index").mkdir(parents=True)
         self._job = job
         self._documents = (job / "documents.jsonl").open("wb")
@@ -103,6 +115,8 @@ class _JobWriter:
                 url=row.url,
                 question=stored.chunks[0].text if is_faq and stored.chunks else "",
                 answer=row.answer,
+                fields=row.fields,
+                duplicates=self._duplicates.get(row.document_id, []),
             )
             self._documents.write(_line(asdict(entry)))
             for chunk in stored.chunks:
@@ -179,6 +193,7 @@ def make(job: Path) -> None:
     index.save_documents(folder, lines)
     generic = np.load(job / "generic.npy")
     prepared = ranking.prepare(arrays, documents, collector.texts, generic)
+    prepared |= routing.summarise(arrays, prepared["answer_terms"])
     index.save_prepared(folder, prepared)
     index.seal(folder, stamp)
 
@@ -194,6 +209,8 @@ class _Collector:
     ) -> None:
         self.texts: list[str] = []
         self._documents = documents
+        names = names_of(entry.fields for entry in documents)
+        self._labels = [labels_of(entry.fields, names) for entry in documents]
         self._vectors = vectors
         self._average_lengths = average_lengths
         self._owner = array("i")
@@ -208,6 +225,8 @@ class _Collector:
             kind: PassageKind = payload["kind"]
             weighed = dict(sorted(terms.weights(counts, self._average_lengths[kind]).items()))
             self.texts.append(payload["text"])
+            language = language_label(language_number(payload["text"]))
+            payload[LABELS] = [*self._labels[owner], language]
             self._owner.append(owner)
             self._term_ids.extend(weighed.keys())
             self._term_weights.extend(weighed.values())

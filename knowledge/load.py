@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
+import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +21,17 @@ from kfbot.language import language_of
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.knowledge_rows import Generation, StoredDocument
 from knowledge.embedding import BatchingEmbedder, Embedder
+from knowledge.freshness import fingerprint
 from knowledge.geometry import generic_means
-from knowledge.index import Index, Stamp, folder_of, remove_old
+from knowledge.index import Index, Stamp, folder_of, read_prepared, remove_old
 from knowledge.index_build import build
-from knowledge.loading import prepare_load
+from knowledge.intake import Intake
+from knowledge.loading import duplicates_among, parsed_folder, prepare_load
+from knowledge.ranking import Question
+from knowledge.remembered import forget
+from knowledge.routing import SEARCHED, SUMMARY, Guide
+from knowledge.shelf import Shelf
+from knowledge.terms import simplify
 from knowledge.vectors import key_of
 
 if TYPE_CHECKING:
@@ -43,26 +53,32 @@ class Knowledge:
 
     def __init__(
         self,
-        sources: Mapping[str, Sequence[str]],
+        intakes: Mapping[str, Intake],
         store: KnowledgeStore,
         embedder: Embedder,
         data_dir: Path,
+        *,
+        cache: Path | None = None,
     ) -> None:
         """Prepare, without reading anything.
 
         Args:
-            sources: Files and folders of each knowledge base, by its name.
+            intakes: What each knowledge base is filled from, by its name.
             store: Where documents, chunks and vectors are kept.
             embedder: Closed by its owner, after this.
             data_dir: Where the indexes lie.
+            cache: Where copies of remote sources lie; None: among the indexes.
         """
-        self._sources = {name: tuple(paths) for name, paths in sources.items()}
+        self._intakes = dict(intakes)
+        self._cache = cache or data_dir / "sources"
         self._store = store
         self._embedder = embedder
         self._batching = BatchingEmbedder(embedder)
         self._data_dir = data_dir
         self._key = key_of(embedder)
-        self._indexes: dict[str, Index] = {}
+        self._shelf = Shelf()
+        descriptions = {name: intake.description for name, intake in self._intakes.items()}
+        self._guide = Guide(descriptions, embedder.embed_passages)
         self._stale: set[str] = set()
         #: What another model made, and was said to be of no use here.
         self._passed_over: dict[str, Generation] = {}
@@ -94,23 +110,28 @@ class Knowledge:
             StoreUnavailable: The database cannot be read.
         """
         # LlamaIndex takes seconds to import: not before somebody is going to ask.
-        self._retrieval = await asyncio.to_thread(_import_retrieval)
+        self._retrieval = await asyncio.to_thread(importlib.import_module, "knowledge.retrieval")
         async with self._switching:
-            for name in self._sources:
+            for name in self._intakes:
                 await self._bring_up(name, _ignore)
 
     async def aclose(self) -> None:
         """Close the indexes. Nothing may be asked or loaded any more."""
         await self._batching.aclose()
         async with self._loading, self._switching:
-            indexes, self._indexes = self._indexes, {}
-            for index in indexes.values():
-                await asyncio.to_thread(index.close)
+            await self._shelf.aclose()
 
     async def search(
-        self, query: str, *, names: Collection[str] | None = None, limit: int = 10
+        self,
+        query: str,
+        *,
+        names: Collection[str] | None = None,
+        where: Mapping[str, str] | None = None,
+        limit: int = 10,
     ) -> Retrieval:
         """Find passages for a question in the named knowledge bases (None: in all).
+
+        Of many that may be asked, the few are searched that most likely hold the answer.
 
         Raises:
             KnowledgeBaseUnavailable: It cannot be asked now.
@@ -118,13 +139,15 @@ class Knowledge:
         chosen = self._chosen(names)
         if self._retrieval is None:
             raise KnowledgeBaseUnavailable("the knowledge base is not open")
-        if not self._open_indexes(chosen):
+        if not (serving := self._in_service(chosen, language_of(query))):
             return Retrieval(query=query)
-        retriever = self._retrieval.HybridRetriever(
-            lambda: self._open_indexes(chosen), self._batching.embed_query, limit=limit
-        )
-        found: Retrieval = self._retrieval.to_retrieval(query, await retriever.aretrieve(query))
-        return found
+        began = time.perf_counter()
+        vector = await self._batching.embed_query(simplify(query))
+        embed_ms = (time.perf_counter() - began) * 1000
+        likely = await self._guide.choose(Question.of(query, vector), serving)
+        async with self._shelf.borrow(likely) as indexes:
+            found: Retrieval = await self._retrieval.retrieve(indexes, query, vector, limit, where)
+        return replace(found, timings_ms={"embed": embed_ms, **found.timings_ms})
 
     async def load(
         self, names: Collection[str] | None = None, *, progress: Progress | None = None
@@ -154,13 +177,13 @@ class Knowledge:
         async with self._loading, self._store.loading(name), self._switching:
             generation = await self._store.roll_back(name)
             await self._bring_up(name, _ignore)
-        logger.info(
-            "knowledge base %s: back at generation %d",
-            name,
-            generation,
-            extra={"event": "knowledge_rolled_back"},
-        )
+        event = {"event": "knowledge_rolled_back"}
+        logger.info("knowledge base %s: back at generation %d", name, generation, extra=event)
         return generation
+
+    async def fingerprint(self, name: str) -> str:
+        """Differs once a file of its local sources does; files are not opened for it."""
+        return await asyncio.to_thread(fingerprint, self._intakes[name].sources)
 
     async def refresh(self) -> None:
         """Take up what another process has loaded; until then the state before is asked.
@@ -171,7 +194,7 @@ class Knowledge:
             StoreUnavailable: Nobody knows what was loaded: the database cannot be read.
         """
         generations = await self._store.generations()
-        for name in self._sources:
+        for name in self._intakes:
             if not self._is_news(generations.get(name)):
                 continue
             try:
@@ -185,15 +208,31 @@ class Knowledge:
                     extra={"event": "knowledge_not_refreshed"},
                 )
 
-    async def examples(self, language: str, limit: int) -> tuple[str, ...]:
-        """Questions of FAQ entries in a language ("zh" or "en"), spread over all of them."""
-        asked = [
-            question
-            for index in self._indexes.values()
-            for question in index.questions()
-            if language_of(question) == language
-        ]
+    async def examples(
+        self,
+        language: str,
+        limit: int,
+        *,
+        names: Collection[str] | None = None,
+        where: Mapping[str, str] | None = None,
+    ) -> tuple[str, ...]:
+        """Questions of FAQ entries in a language ("zh" or "en"), of the first few named bases."""
+        async with self._shelf.borrow(self._chosen(names)[:SEARCHED]) as indexes:
+            asked = [
+                question
+                for index in indexes
+                for question in index.questions(where or {})
+                if language_of(question) == language
+            ]
         return tuple(asked[:: max(len(asked) // limit, 1)][:limit])
+
+    async def document_ids(self) -> frozenset[str]:
+        """The ids of all documents and FAQ entries that are loaded, in any knowledge base.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        return frozenset([id for name in self._intakes for id in await self._store.documents(name)])
 
     async def status(self) -> tuple[KnowledgeStatus, ...]:
         """The state of every configured knowledge base.
@@ -201,7 +240,7 @@ class Knowledge:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        states = [await self._store.state(name) for name in self._sources]
+        states = [await self._store.state(name) for name in self._intakes]
         return tuple(
             KnowledgeStatus(
                 name=state.name,
@@ -218,29 +257,36 @@ class Knowledge:
 
     def _chosen(self, names: Collection[str] | None) -> tuple[str, ...]:
         if names is None:
-            return tuple(self._sources)
+            return tuple(self._intakes)
         for name in names:
-            if name not in self._sources:
+            if name not in self._intakes:
                 raise KnowledgeBaseUnavailable(f"there is no knowledge base {name!r}")
         return tuple(dict.fromkeys(names))
 
-    def _open_indexes(self, names: Sequence[str]) -> list[Index]:
+    def _in_service(self, names: Sequence[str], language: str) -> list[str]:
+        """Those that can be searched for a question in a language."""
         for name in names:
             if name in self._stale:
                 raise KnowledgeBaseUnavailable(
                     f"knowledge base {name}: its vectors are another model's; load it again"
                 )
         # What was never loaded has nothing to find.
-        return [self._indexes[name] for name in names if name in self._indexes]
+        return [
+            name
+            for name in names
+            if self._shelf.stamp(name) is not None
+            and language in (self._intakes[name].languages or (language,))
+        ]
 
     async def _load_one(self, name: str, progress: Progress) -> LoadReport:
         async with self._store.loading(name) as check:
             load, report = await prepare_load(
-                name, self._sources[name], self._store, self._embedder, progress
+                name, self._intakes[name], self._store, self._embedder, self._cache, progress
             )
             async with self._switching:
                 await check()
                 await self._store.apply(load)
+                await asyncio.to_thread(forget, parsed_folder(self._cache, name))
                 await self._bring_up(name, progress)
         logger.info(
             "knowledge base %s loaded: %d added, %d changed, %d removed, %d unreadable",
@@ -257,8 +303,7 @@ class Knowledge:
         """True where something is stored that is neither in service nor passed over."""
         if newest is None or newest == self._passed_over.get(newest.name):
             return False
-        index = self._indexes.get(newest.name)
-        return index is None or index.stamp != self._stamp(newest)
+        return self._shelf.stamp(newest.name) != self._stamp(newest)
 
     def _stamp(self, generation: Generation) -> Stamp:
         return Stamp(
@@ -267,6 +312,7 @@ class Knowledge:
             revision=generation.revision,
             embedding_key=generation.embedding_key,
             dimensions=self._embedder.dimensions,
+            merges_duplicates=self._intakes[generation.name].merges_duplicates,
         )
 
     async def _bring_up(self, name: str, progress: Progress) -> None:
@@ -276,13 +322,16 @@ class Knowledge:
             if newest.embedding_key != self._key:
                 self._pass_over(newest)
                 return
+            stamp = self._stamp(newest)
             with suppress(_Overtaken):
-                await self._switch(await self._opened_or_built(self._stamp(newest), progress))
+                if not await self._found_whole(stamp):
+                    index = await self._opened_or_built(stamp, progress)
+                    await self._switch(stamp, index.prepared, index)
 
     def _pass_over(self, newest: Generation) -> None:
         """Say once that we cannot ask what another model made; what is in service stays there."""
         self._passed_over[newest.name] = newest
-        if newest.name in self._indexes:
+        if self._shelf.stamp(newest.name) is not None:
             remedy = "the state before stays in service; start again with that model"
         else:
             remedy = "load it again"
@@ -294,15 +343,26 @@ class Knowledge:
             extra={"event": "knowledge_stale"},
         )
 
-    async def _switch(self, index: Index) -> None:
-        """Ask every question of this index from here on."""
-        before = self._indexes.get(index.knowledge_base)
-        self._indexes[index.knowledge_base] = index
-        self._stale.discard(index.knowledge_base)
-        if before is not None:
-            await asyncio.to_thread(before.close)
-        folder = folder_of(self._data_dir, index.knowledge_base)
-        await asyncio.to_thread(remove_old, folder, index.stamp)
+    async def _switch(
+        self, stamp: Stamp, summary: Mapping[str, NDArray[Any]], index: Index | None = None
+    ) -> None:
+        """Ask every question of this index from here on; it need not be open yet."""
+        folder = folder_of(self._data_dir, stamp.knowledge_base)
+        self._guide.put(stamp.knowledge_base, summary)
+        self._stale.discard(stamp.knowledge_base)
+        await self._shelf.put(stamp, folder / stamp.folder_name, index)
+        await asyncio.to_thread(remove_old, folder, stamp)
+
+    async def _found_whole(self, stamp: Stamp) -> bool:
+        """Where not all can stay open, take an index into service by its summary alone."""
+        if len(self._intakes) <= self._shelf.limit:
+            return False
+        folder = folder_of(self._data_dir, stamp.knowledge_base) / stamp.folder_name
+        with suppress(KnowledgeBaseUnavailable):
+            summary = await asyncio.to_thread(read_prepared, folder, stamp, SUMMARY)
+            await self._switch(stamp, summary)
+            return True
+        return False
 
     async def _opened_or_built(self, stamp: Stamp, progress: Progress) -> Index:
         folder = folder_of(self._data_dir, stamp.knowledge_base)
@@ -313,7 +373,11 @@ class Knowledge:
         progress("indexing", 0, 1)
         if self._generic is None:
             self._generic = await asyncio.to_thread(generic_means, self._embedder)
-        made = await build(self._documents_of(stamp), stamp, folder, self._generic)
+        duplicates: Mapping[str, str] = {}
+        if stamp.merges_duplicates:
+            rows = await self._store.documents(stamp.knowledge_base)
+            duplicates = await asyncio.to_thread(duplicates_among, rows.values())
+        made = await build(self._documents_of(stamp), stamp, folder, self._generic, duplicates)
         progress("indexing", 1, 1)
         return await asyncio.to_thread(Index.open, made, stamp)
 
@@ -328,12 +392,6 @@ class Knowledge:
         newest = (await self._store.generations())[stamp.knowledge_base]
         if self._stamp(newest) != stamp:
             raise _Overtaken(f"knowledge base {newest.name} was loaded again meanwhile")
-
-
-def _import_retrieval() -> ModuleType:
-    from knowledge import retrieval
-
-    return retrieval
 
 
 def _ignore(stage: str, done: int, total: int) -> None:

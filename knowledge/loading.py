@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from kfbot.knowledge_base import LoadReport, Progress
 from kfbot.store.chunks import KnowledgeStore
-from kfbot.store.knowledge_rows import Generation, Load, StoredDocument
+from kfbot.store.knowledge_rows import DocumentRow, Generation, Load, StoredDocument
 from knowledge.changes import Changes, compare
+from knowledge.cleaning import CleaningPolicy
+from knowledge.cleaning.duplicates import Signed, find_conflicts, find_duplicates
 from knowledge.documents import Chunk
 from knowledge.embedding import Embedder
-from knowledge.freshness import look
+from knowledge.freshness import SeenFile, look
+from knowledge.intake import Intake
 from knowledge.parsing import parse_files
+from knowledge.path_fields import tell_fields
+from knowledge.reading import Parsed
+from knowledge.remembered import recall, remember
 from knowledge.sources import find_files
 from knowledge.vectors import Pending, Vectors, key_of
 
@@ -24,12 +33,15 @@ _STAGED_AT_ONCE = 128
 
 async def prepare_load(
     name: str,
-    sources: Sequence[str],
+    intake: Intake,
     store: KnowledgeStore,
     embedder: Embedder,
+    cache: Path,
     progress: Progress,
 ) -> tuple[Load, LoadReport]:
     """Read what changed in the sources, embed it and stage it.
+
+    `cache` is where copies of sources lie that are no files of this machine.
 
     Raises:
         KnowledgeBaseUnavailable: The model does not answer, or no child process could start.
@@ -38,7 +50,7 @@ async def prepare_load(
     before = (await store.generations()).get(name)
     key = key_of(embedder)
     from_scratch = before is None or before.embedding_key != key
-    changes = await _find_changes(name, sources, store, progress, from_scratch=from_scratch)
+    changes = await _find_changes(name, intake, store, cache, progress, from_scratch=from_scratch)
     pending = list(changes.written)
     if from_scratch:
         done = {one.row.document_id for one in pending} | set(changes.removed)
@@ -64,33 +76,92 @@ async def prepare_load(
     return load, changes.report
 
 
+def duplicates_among(rows: Iterable[DocumentRow]) -> Mapping[str, str]:
+    """Ids of documents that say the same as another, each with the id of that one.
+
+    Those with other fields are others: a filter must find each of them.
+    """
+    alike: dict[tuple[tuple[str, str], ...], list[DocumentRow]] = {}
+    for row in rows:
+        alike.setdefault(tuple(sorted(row.fields.items())), []).append(row)
+    return {
+        duplicate: kept
+        for group in alike.values()
+        for duplicate, kept in find_duplicates(_signed(group)).items()
+    }
+
+
+def _signed(rows: Iterable[DocumentRow]) -> list[Signed]:
+    return [Signed(row.document_id, row.path, row.signature) for row in rows if row.signature]
+
+
+def _compared(
+    changes: Changes, stored: Mapping[str, DocumentRow], *, merges_duplicates: bool
+) -> LoadReport:
+    """The report, with what the documents that will be in force say twice or against another."""
+    rows = {id: row for id, row in stored.items() if id not in changes.removed}
+    rows |= {one.row.document_id: one.row for one in changes.written}
+    pairs = find_conflicts(_signed(rows.values()))
+    duplicates = len(duplicates_among(rows.values())) if merges_duplicates else 0
+    return replace(
+        changes.report,
+        duplicates=changes.report.duplicates + duplicates,
+        conflicts=tuple(f"{one} and {other}" for one, other in pairs),
+    )
+
+
 async def _find_changes(
     name: str,
-    sources: Sequence[str],
+    intake: Intake,
     store: KnowledgeStore,
+    cache: Path,
     progress: Progress,
     *,
     from_scratch: bool,
 ) -> Changes:
     progress("looking", 0, 1)
     stored, known = await store.documents(name), await store.files(name)
-    seen = await asyncio.to_thread(lambda: look(find_files(sources), known, policy_key=""))
-    missing = await asyncio.to_thread(_missing, sources)
+    seen = await asyncio.to_thread(
+        lambda: look(
+            tell_fields(find_files(intake.sources, cache, intake.fetching), intake.path_fields),
+            known,
+            policy=intake.policy,
+        )
+    )
     progress("looking", 1, 1)
     fresh = [one for one in seen.files if one.is_new]
+    parsed = await _parsed(fresh, intake.policy, parsed_folder(cache, name), progress)
+    changes = await asyncio.to_thread(
+        compare, name, seen, parsed, stored, known, from_scratch=from_scratch
+    )
+    merges = intake.merges_duplicates
+    report = await asyncio.to_thread(_compared, changes, stored, merges_duplicates=merges)
+    return replace(changes, report=report)
+
+
+async def _parsed(
+    fresh: Sequence[SeenFile], policy: CleaningPolicy, folder: Path, progress: Progress
+) -> dict[str, Parsed]:
+    """What files gave, by path; those that a broken load has read before are not read again."""
+    found = await asyncio.to_thread(
+        lambda: {one.row.path: known for one in fresh if (known := recall(folder, one.row))}
+    )
+    todo = [one for one in fresh if one.row.path not in found]
+    total, finished = len(fresh), count(len(found) + 1)
     if fresh:
-        progress("reading", 0, len(fresh))
-    results = await parse_files(
-        [one.file for one in fresh], lambda done: progress("reading", done, len(fresh))
-    )
-    parsed = {one.row.path: result for one, result in zip(fresh, results, strict=True)}
-    return await asyncio.to_thread(
-        compare, name, seen, parsed, stored, known, missing=missing, from_scratch=from_scratch
-    )
+        progress("reading", len(found), total)
+
+    async def done(number: int, parsed: Parsed, seconds: float) -> None:
+        await asyncio.to_thread(remember, folder, todo[number].row, parsed, seconds)
+        progress("reading", next(finished), total)
+
+    results = await parse_files([one.file for one in todo], policy, done)
+    return found | {one.row.path: given for one, given in zip(todo, results, strict=True)}
 
 
-def _missing(sources: Sequence[str]) -> list[str]:
-    return [source for source in sources if not Path(source).exists()]
+def parsed_folder(cache: Path, name: str) -> Path:
+    """Where the results of slow files are kept until their load is in force."""
+    return cache / "parsed" / hashlib.blake2s(name.encode(), digest_size=8).hexdigest()
 
 
 def _again(stored: StoredDocument) -> Pending:

@@ -12,13 +12,15 @@ import pickle
 import signal
 import struct
 import sys
+import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
 
 from kfbot.errors import KnowledgeBaseUnavailable
 from knowledge import children
+from knowledge.cleaning import CleaningPolicy
 from knowledge.documents import SourceFile
 from knowledge.reading import Parsed, parse
 
@@ -28,29 +30,34 @@ FILE_SECONDS = 900.0
 MEMORY_BYTES = 4 * 1024**3
 #: Children at once, at most; one core is left to whoever answers customers.
 MOST_CHILDREN = 4
+#: The module that a child runs.
+CHILD = "knowledge.parsing"
 #: So few files are not worth a second child's start.
 _FILES_A_CHILD = 8
 
 
-async def parse_files(files: Sequence[SourceFile], done: Callable[[int], None]) -> list[Parsed]:
-    """Parse files, and return what each gave in their order; `done` is told how many are.
+async def parse_files(
+    files: Sequence[SourceFile],
+    policy: CleaningPolicy,
+    done: Callable[[int, Parsed, float], Awaitable[None]],
+) -> list[Parsed]:
+    """Parse files, and return what each gave in their order.
 
-    A file that breaks its parser is unreadable, no more.
+    A file that breaks its parser is unreadable, no more. `done` is told the place of each file
+    that is parsed, what it gave, and how many seconds that took.
 
     Raises:
         KnowledgeBaseUnavailable: The machine has no room for a child process.
     """
     results: list[Parsed] = [Parsed()] * len(files)
     waiting = iter(range(len(files)))
-    finished = 0
 
     async def work() -> None:
-        nonlocal finished
         async with _Child() as child:
             for number in waiting:
-                results[number] = await child.parse(files[number])
-                finished += 1
-                done(finished)
+                began = time.perf_counter()
+                results[number] = await child.parse(files[number], policy)
+                await done(number, results[number], time.perf_counter() - began)
 
     spare_cores = max((os.cpu_count() or 1) - 1, 1)
     count = min(-(-len(files) // _FILES_A_CHILD), spare_cores, MOST_CHILDREN)
@@ -76,13 +83,13 @@ class _Child:
     async def __aexit__(self, *error: object) -> None:
         await self._end()
 
-    async def parse(self, file: SourceFile) -> Parsed:
+    async def parse(self, file: SourceFile, policy: CleaningPolicy) -> Parsed:
         try:
             async with asyncio.timeout(FILE_SECONDS):
-                result = await self._ask(file)
+                result = await self._ask(file, policy)
         except TimeoutError:
             await self._end()
-            return _left_out(file, f"took longer than {FILE_SECONDS / 60:.0f} minutes")
+            return _left_out(file, f"took longer than {FILE_SECONDS:.0f} s")
         except (asyncio.IncompleteReadError, ConnectionError):
             return _left_out(file, _reason(await self._end()))
         except BaseException:
@@ -90,15 +97,13 @@ class _Child:
             raise
         return result
 
-    async def _ask(self, file: SourceFile) -> Parsed:
+    async def _ask(self, file: SourceFile, policy: CleaningPolicy) -> Parsed:
         if self._process is None:
-            self._process = await children.start(
-                "knowledge.parsing", stdin=PIPE, stdout=PIPE, stderr=DEVNULL
-            )
+            self._process = await children.start(CHILD, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
-        stdin.write(_frame(file))
+        stdin.write(_frame((file, policy)))
         await stdin.drain()
         (length,) = struct.unpack(">I", await stdout.readexactly(4))
         content = await stdout.readexactly(length)
@@ -138,14 +143,14 @@ def main() -> None:
     # Libraries print: their words must not get among the frames.
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    for order in _orders(sys.stdin.buffer):
-        results.write(_frame(_parsed(order)))
+    for file, policy in _orders(sys.stdin.buffer):
+        results.write(_frame(_parsed(file, policy)))
         results.flush()
 
 
-def _parsed(file: SourceFile) -> Parsed:
+def _parsed(file: SourceFile, policy: CleaningPolicy) -> Parsed:
     try:
-        return parse(file)
+        return parse(file, policy)
     except MemoryError:
         return _left_out(file, f"needs more than {MEMORY_BYTES // 1024**3} GB of memory")
     except RecursionError:
@@ -155,7 +160,7 @@ def _parsed(file: SourceFile) -> Parsed:
         return _left_out(file, f"its parser failed ({type(error).__name__})")
 
 
-def _orders(stream: BinaryIO) -> Iterator[SourceFile]:
+def _orders(stream: BinaryIO) -> Iterator[tuple[SourceFile, CleaningPolicy]]:
     while header := stream.read(4):
         (length,) = struct.unpack(">I", header)
         # Only the parent writes here.

@@ -8,7 +8,7 @@ meaning decides alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,35 @@ from numpy.typing import NDArray
 
 from kfbot.knowledge_base import PassageKind
 from knowledge import terms
-from knowledge.geometry import language_number, survey, unit
+from knowledge.geometry import LANGUAGES, language_number, survey, unit
 from knowledge.habits import usual_words
 from knowledge.index import Arrays, DocumentEntry
-from knowledge.shard import KINDS, Found
+from knowledge.labels import language_label, names_of
+from knowledge.sentences import split_sentences
+from knowledge.shard import KINDS, Abroad, Found
 
 #: What a full match of words is worth beside a cosine of 1.
 _LEXICAL_SHARE: Mapping[PassageKind, float] = {"faq": 0.15, "document": 0.4}
 #: What a full match with the words of an FAQ's answer is worth.
 _ANSWER_SHARE = 0.1
+#: What words give to a wrong text in the question's language, as a share of a full match: texts in
+#: the other language are given it, where there are both.
+_USUAL_LEXICAL = 0.45
+#: The least share of texts that makes a language one of the knowledge base's.
+SPOKEN = 0.05
+#: Documents that are so little behind the first run a close race, so many at most.
+_CLOSE = 0.05
+_RACERS = 5
+#: What it is worth there that one sentence carries all of the question's words.
+_SENTENCE_SHARE = 0.1
+#: From this cosine on, each measured from the centre of its language, two texts say the same.
+_TRANSLATION = 0.5
+#: So far behind, a text in the customer's language still is the better one to show.
+_NO_WORSE = 0.25
+#: Documents among which translations are looked for.
+_COMPARED = 20
 #: By how much the cosine to a question is greater than to a passage that answers.
-_FAQ_IS_NEARER = 0.03
+FAQ_IS_NEARER = 0.03
 #: What a difference of scores comes to as a difference of plain cosines.
 _SPREAD = 0.2
 
@@ -74,7 +92,7 @@ class Ranked:
         """
         if not len(self.scores):
             return self.scores
-        lead = self.nearest - (_FAQ_IS_NEARER if self.kind == "faq" else 0.0)
+        lead = self.nearest - (FAQ_IS_NEARER if self.kind == "faq" else 0.0)
         return np.asarray(lead + _SPREAD * (self.scores - self.scores[0]), np.float32)
 
 
@@ -87,7 +105,11 @@ def prepare(
     """What ranking keeps beside an index, made once where the index is built."""
     answers = _answer_terms(documents)
     habits = usual_words(arrays, answers["answer_starts"], answers["answer_ids"])
-    return survey(arrays, texts, generic) | answers | {"usual_words": habits}
+    surveyed = survey(arrays, texts, generic)
+    counts = np.bincount(surveyed["languages"], minlength=len(LANGUAGES))
+    spoken = np.asarray(counts / max(len(texts), 1), np.float32)
+    fields = np.array(names_of(entry.fields for entry in documents), np.str_)
+    return surveyed | answers | {"usual_words": habits, "spoken": spoken, "fields": fields}
 
 
 def rank(
@@ -98,8 +120,7 @@ def rank(
     found: Found,
 ) -> Ranked:
     """Order the documents of the points that were found of one kind."""
-    hits = np.union1d(found.dense.points, found.sparse.points)
-    documents = np.unique(arrays.owner[hits]).astype(np.int64)
+    documents = np.unique(arrays.owner[found.points()]).astype(np.int64)
     nearest = float(found.dense.scores[0]) if len(found.dense.scores) else 0.0
     if not len(documents):
         empty, none = np.zeros(0, np.int64), np.zeros(0, np.float32)
@@ -110,24 +131,96 @@ def rank(
     near = prepared["shifted"][points].astype(np.float32) @ asked
     words = _lexical(arrays, points, question, kind)
     share = np.float32(_LEXICAL_SHARE[kind])
-    best = np.lexsort((-(near + share * words), group))
+    credit = _credited(prepared, points, question, words)
+    best = np.lexsort((-(near + share * credit), group))
     # The first of each group in this order is the document's best point.
     chosen = points[best[np.searchsorted(group[best], np.arange(len(documents)))]]
     dense: NDArray[np.float32] = np.full(len(documents), -1, np.float32)
-    lexical: NDArray[np.float32] = np.zeros(len(documents), np.float32)
+    lexical, credited = (np.zeros(len(documents), np.float32) for _ in range(2))
     np.maximum.at(dense, group, near)
     np.maximum.at(lexical, group, words)
+    np.maximum.at(credited, group, credit)
     if kind == "faq":
         to_all = prepared["centroids"][documents].astype(np.float32) @ asked
         dense = np.asarray((dense + to_all) / 2, np.float32)
-    scores = dense + share * lexical
+    scores = dense + share * credited
     if kind == "faq":
         scores = scores + np.float32(_ANSWER_SHARE) * _answers(prepared, documents, question)
     order = np.argsort(-scores, kind="stable")
+    if kind == "document" and prepared["spoken"].all():
+        order = _without_translations(prepared, question, chosen, scores, order)
     return Ranked(
         kind, documents[order], chosen[order], scores[order].astype(np.float32),
         dense[order], lexical[order], nearest,
     )  # fmt: skip
+
+
+def abroad(
+    arrays: Arrays, prepared: Mapping[str, NDArray[Any]], question: Question
+) -> Abroad | None:
+    """How to look for texts in the other language; None where there are none.
+
+    Among texts in the question's own language they would hardly come up: what a language adds
+    to a vector weighs more than what is asked.
+    """
+    other = 1 - question.language
+    if not prepared["spoken"].all():
+        return None
+    vectors = {
+        kind: question.vector - prepared[f"{kind}_asked"][question.language]
+        for kind, count in zip(KINDS, arrays.points, strict=True)
+        if count
+    }
+    return Abroad(language_label(other), vectors)
+
+
+def close_race(ranked: Ranked) -> int:
+    """How many of the first documents lie so close that their sentences decide; 0: none do."""
+    if ranked.kind == "faq" or len(ranked.scores) < 2:
+        return 0
+    near = ranked.scores[:_RACERS] >= ranked.scores[0] - _CLOSE
+    return int(near.sum()) if near[1] else 0
+
+
+def settle(
+    arrays: Arrays,
+    prepared: Mapping[str, NDArray[Any]],
+    question: Question,
+    ranked: Ranked,
+    texts: Sequence[str],
+) -> Ranked:
+    """Order documents that lie close by how much of the question one sentence carries.
+
+    Scores stay with their places: a race that was close stays one.
+
+    Args:
+        texts: Of the best points of the first documents, as many as `close_race` says.
+    """
+    close = len(texts)
+    idf = arrays.idf(ranked.kind, question.term_ids)
+    shares = np.array([_in_one_sentence(question, idf, text) for text in texts])
+    # A text in the other language cannot carry the words: it loses nothing by that.
+    foreign = prepared["languages"][ranked.points[:close]] != question.language
+    shares[foreign] = shares.max()
+    order = np.arange(len(ranked.documents))
+    better = ranked.scores[:close] + _SENTENCE_SHARE * shares
+    order[:close] = np.argsort(-better, kind="stable")
+    return replace(
+        ranked,
+        documents=ranked.documents[order],
+        points=ranked.points[order],
+        dense=ranked.dense[order],
+        lexical=ranked.lexical[order],
+    )
+
+
+def _in_one_sentence(question: Question, idf: NDArray[np.float32], text: str) -> float:
+    """The greatest share of the question's words, by their IDF, in one sentence of a text."""
+    asked, mass = question.term_ids.tolist(), max(float(idf.sum()), 1e-6)
+    held = ({terms.term_id(term) for term in terms.tokenise(one)} for one in split_sentences(text))
+    return max(
+        (float(idf[[number in ids for number in asked]].sum()) / mass for ids in held), default=0.0
+    )
 
 
 def points_of(arrays: Arrays, documents: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -165,6 +258,38 @@ def _lexical(
     return _gain(
         question.term_ids, idf, points, arrays.term_starts, arrays.term_ids, arrays.term_weights
     )
+
+
+def _credited(
+    prepared: Mapping[str, NDArray[Any]],
+    points: NDArray[np.int64],
+    question: Question,
+    words: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """What words count for: in the other language no less than they usually do in its own."""
+    if prepared["spoken"][question.language] < SPOKEN:
+        return words
+    foreign = prepared["languages"][points] != question.language
+    return np.where(foreign, np.maximum(words, np.float32(_USUAL_LEXICAL)), words)
+
+
+def _without_translations(
+    prepared: Mapping[str, NDArray[Any]],
+    question: Question,
+    points: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    order: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """The order without foreign texts that the customer's language has about as near."""
+    first = order[:_COMPARED]
+    foreign = prepared["languages"][points[first]] != question.language
+    if foreign.all() or not foreign.any():
+        return order
+    vectors = prepared["shifted"][points[first]].astype(np.float32)
+    says_the_same = vectors @ vectors.T >= _TRANSLATION
+    is_near = scores[first][None, :] >= scores[first][:, None] - _NO_WORSE
+    again = foreign & (says_the_same & is_near & ~foreign[None, :]).any(1)
+    return np.concatenate([first[~again], order[_COMPARED:]])
 
 
 def _answers(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from kfbot.errors import DocumentUnreadable
 from knowledge.chunking import cut
-from knowledge.cleaning import clean
+from knowledge.cleaning import CleaningPolicy, clean, clean_document
+from knowledge.cleaning.duplicates import signature
 from knowledge.documents import Chunk, Document, SourceFile
 from knowledge.formats import read_file
 from knowledge.formats.contract import Found
-from knowledge.sources import find_files
 
 #: Raise it when the readers or the cleaning make something else of the same file.
 VERSION = "1"
@@ -46,7 +45,7 @@ class Parsed:
     is_complete: bool = True
 
 
-def parse(file: SourceFile) -> Parsed:
+def parse(file: SourceFile, policy: CleaningPolicy) -> Parsed:
     """Read, clean and cut a file. Entries without an id get one from file and question."""
     documents: list[ParsedDocument] = []
     unreadable: list[str] = []
@@ -56,8 +55,15 @@ def parse(file: SourceFile) -> Parsed:
             unreadable.append(str(found))
         else:
             counts.update(found.counts)
-            document = found.document
-            documents.append(ParsedDocument(document, found.place, cut(document)))
+            document, done = clean_document(found.document, policy)
+            counts.update(done)
+            if document is None:
+                reason = f"{found.place}nothing but noise is in it"
+                unreadable.append(str(DocumentUnreadable(file.name, reason)))
+            else:
+                documents.append(
+                    ParsedDocument(document, found.place, cut(document), signature(document))
+                )
     return Parsed(tuple(documents), tuple(unreadable), dict(counts))
 
 
@@ -65,10 +71,13 @@ def _named(file: SourceFile) -> Iterator[Found | DocumentUnreadable]:
     """What a file holds, every document with an id."""
     stems: Counter[str] = Counter()
     for found in read_file(file):
-        if isinstance(found, DocumentUnreadable) or found.document.id:
+        if isinstance(found, DocumentUnreadable):
             yield found
             continue
-        document = found.document
+        document = replace(found.document, path=file.place)
+        if document.id:
+            yield replace(found, document=document)
+            continue
         # Whoever only changes the answer changes this entry, and makes no other.
         said = document.question or "\n".join(section.text for section in document.sections)
         digest = hashlib.sha256(f"{file.name}\0{said}".encode()).hexdigest()
@@ -76,28 +85,6 @@ def _named(file: SourceFile) -> Iterator[Found | DocumentUnreadable]:
         stems[stem] += 1
         made_id = stem if stems[stem] == 1 else f"{stem}-{stems[stem]}"
         yield replace(found, document=replace(document, id=made_id))
-
-
-def read_sources(sources: Sequence[str | Path]) -> Iterator[Document | DocumentUnreadable]:
-    """Read sources in this process, in the given order; ids are unique.
-
-    What cannot be read comes as a DocumentUnreadable, and the rest is read.
-    """
-    ids = Ids()
-    for file in find_files(sources):
-        if isinstance(file, DocumentUnreadable):
-            yield file
-            continue
-        for found in _named(file):
-            if isinstance(found, DocumentUnreadable):
-                yield found
-                continue
-            document = found.document
-            claimed = ids.claim(document.id, document.content_hash, file, found.place)
-            if isinstance(claimed, DocumentUnreadable):
-                yield claimed
-            elif claimed:
-                yield document
 
 
 class Ids:

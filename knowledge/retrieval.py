@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from heapq import nlargest
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from knowledge import ranking, terms
 from knowledge.evidence import evidence
 from knowledge.extract import best_quote
 from knowledge.index import Index
+from knowledge.labels import groups_of
+from knowledge.shard import Found
 
 #: Points taken from each way of searching, a kind.
 CANDIDATES = 50
@@ -28,6 +31,7 @@ CANDIDATES = 50
 QUOTED = 3
 
 Vector = NDArray[np.float32]
+_EVERYTHING: Mapping[str, str] = MappingProxyType({})
 
 _METADATA = [field.name for field in fields(Passage) if field.name not in ("text", "score")]
 
@@ -44,6 +48,7 @@ class HybridRetriever(BaseRetriever):
         embed: Callable[[str], Awaitable[Vector]],
         *,
         limit: int = 10,
+        where: Mapping[str, str] = _EVERYTHING,
     ) -> None:
         """Prepare.
 
@@ -51,42 +56,72 @@ class HybridRetriever(BaseRetriever):
             indexes: Asked once the question is embedded, so that a new index is used at once.
             embed: Gives the vector of a question that comes without one.
             limit: Passages to return, at most.
+            where: See `find`.
         """
         super().__init__()
         self._indexes = indexes
         self._embed = embed
         self._limit = limit
+        self._where = where
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         if query_bundle.embedding is None:
             raise ValueError("give the question's embedding, or use aretrieve")
         vector = np.asarray(query_bundle.embedding, np.float32)
-        return _to_nodes(find(self._indexes(), query_bundle.query_str, vector, self._limit))
+        return _to_nodes(self._find(query_bundle.query_str, vector))
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         if query_bundle.embedding is not None:
             return self._retrieve(query_bundle)
         began = time.perf_counter()
-        vector = await self._embed(query_bundle.query_str)
+        vector = await self._embed(terms.simplify(query_bundle.query_str))
         embed_ms = (time.perf_counter() - began) * 1000
         # From here on nothing is awaited: an index may be closed once it is not handed out.
-        found = find(self._indexes(), query_bundle.query_str, vector, self._limit)
-        return _to_nodes(found, embed=embed_ms)
+        return _to_nodes(self._find(query_bundle.query_str, vector), embed=embed_ms)
+
+    def _find(self, text: str, vector: Vector) -> Retrieval:
+        return find(self._indexes(), text, vector, self._limit, self._where)
 
 
-def find(indexes: Sequence[Index], text: str, vector: Vector, limit: int) -> Retrieval:
-    """Search each index and merge what they give. Blocks for 1–5 ms."""
+async def retrieve(
+    indexes: Sequence[Index],
+    query: str,
+    vector: Vector,
+    limit: int,
+    where: Mapping[str, str] | None = None,
+) -> Retrieval:
+    """What `find` gives, by way of LlamaIndex."""
+
+    async def embedded(_: str) -> Vector:
+        return vector
+
+    retriever = HybridRetriever(lambda: indexes, embedded, limit=limit, where=where or _EVERYTHING)
+    bundle = QueryBundle(query, embedding=vector.tolist())
+    return to_retrieval(query, await retriever.aretrieve(bundle))
+
+
+def find(
+    indexes: Sequence[Index],
+    text: str,
+    vector: Vector,
+    limit: int,
+    where: Mapping[str, str] = _EVERYTHING,
+) -> Retrieval:
+    """Search each index and merge what they give. Blocks for 1–5 ms.
+
+    Args:
+        where: Fields with the value that documents must have, if they have the field; others
+            count for nothing.
+    """
     began = time.perf_counter()
     question = ranking.Question.of(text, vector)
-    found = [index.search(vector, question.term_ids.tolist(), CANDIDATES) for index in indexes]
+    found = [_search(index, question, where) for index in indexes]
     searched = time.perf_counter()
     choices = [
         choice
         for index, kinds in zip(indexes, found, strict=True)
         for kind, hits in kinds.items()
-        for choice in _choices(
-            index, ranking.rank(index.arrays, index.prepared, question, kind, hits), limit
-        )
+        for choice in _choices(index, _rank(index, question, kind, hits), limit)
     ]
     best = nlargest(limit, choices, key=lambda choice: choice.score)
     payloads = [choice.index.payloads([choice.point])[0] for choice in best]
@@ -102,6 +137,28 @@ def find(indexes: Sequence[Index], text: str, vector: Vector, limit: int) -> Ret
         evidence=signals,
         timings_ms={"search": (searched - began) * 1000, "rank": (done - searched) * 1000},
     )
+
+
+def _search(
+    index: Index, question: ranking.Question, where: Mapping[str, str]
+) -> dict[PassageKind, Found]:
+    return index.search(
+        question.vector,
+        question.term_ids.tolist(),
+        CANDIDATES,
+        groups=groups_of(where, index.prepared["fields"].tolist()),
+        abroad=ranking.abroad(index.arrays, index.prepared, question),
+    )
+
+
+def _rank(
+    index: Index, question: ranking.Question, kind: PassageKind, hits: Found
+) -> ranking.Ranked:
+    ranked = ranking.rank(index.arrays, index.prepared, question, kind, hits)
+    if not (close := ranking.close_race(ranked)):
+        return ranked
+    texts = [payload["text"] for payload in index.payloads(ranked.points[:close].tolist())]
+    return ranking.settle(index.arrays, index.prepared, question, ranked, texts)
 
 
 def _choices(index: Index, ranked: ranking.Ranked, limit: int) -> list[_Choice]:
@@ -165,6 +222,7 @@ def _passage(
         title=entry.title,
         heading=payload["heading"],
         page=payload["page"],
+        duplicates=tuple(entry.duplicates),
         url=entry.url,
         text=text,
         quote=_quote(text, choice.index, entry.kind, question) if question else "",

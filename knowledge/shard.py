@@ -28,6 +28,7 @@ from qdrant_edge import (
     FieldCondition,
     Filter,
     HnswIndexConfig,
+    KeywordIndexParams,
     MatchAny,
     MatchValue,
     Modifier,
@@ -51,6 +52,8 @@ KINDS: tuple[PassageKind, ...] = get_args(PassageKind)
 #: From so many points on a graph finds the nearest vectors. Below, all are compared: exact, and
 #: 3 ms at 20,000 points.
 GRAPH_FROM_POINTS = 20_000
+#: The payload's list of words that a search may ask for.
+LABELS = "labels"
 _BATCH = 500
 _GRAPH_BREADTH = 128
 
@@ -84,6 +87,23 @@ class Found:
 
     dense: Hits
     sparse: Hits
+    #: By meaning among texts of the other language, where that was asked for.
+    foreign: Hits | None = None
+
+    def points(self) -> NDArray[np.int64]:
+        """All that were found, each once."""
+        ways = [self.dense, self.sparse, *([self.foreign] if self.foreign else [])]
+        return np.unique(np.concatenate([hits.points for hits in ways]))
+
+
+@dataclass(frozen=True, slots=True)
+class Abroad:
+    """How to look among texts of the other language, which lie farther away."""
+
+    #: That those texts have.
+    label: str
+    #: Of each kind, the question without what its own language adds to it.
+    vectors: Mapping[PassageKind, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +180,8 @@ class Shard:
 
     def finish(self) -> None:
         """Make what was added compact, and write it to the disk."""
+        labels = UpdateOperation.create_field_index(LABELS, KeywordIndexParams())
+        self._shard.update(labels)
         self._shard.optimize()
         self._shard.flush()
 
@@ -178,22 +200,30 @@ class Shard:
         terms: Mapping[int, float],
         limit: int,
         kinds: Sequence[PassageKind] = KINDS,
+        *,
+        groups: Sequence[Sequence[str]] = (),
+        abroad: Abroad | None = None,
     ) -> dict[PassageKind, Found]:
         """The nearest points by meaning and by words, of each kind, in one go.
 
         Only for shards whose point ids are numbers; payloads are not read.
+
+        Args:
+            groups: Labels; of each group a point must have one.
+            abroad: Look in the other language too.
         """
-        vector = dense.tolist()
-        requests = [
-            request
-            for kind in kinds
-            for request in (
-                _dense_request(kind, vector, limit),
-                _sparse_request(kind, terms, limit),
-            )
-        ]
+        vector, chosen = dense.tolist(), _labelled(groups)
+        requests = []
+        for kind in kinds:
+            requests.append(_dense_request(kind, vector, limit, chosen))
+            requests.append(_sparse_request(kind, terms, limit, chosen))
+            if abroad is not None:
+                there = _labelled([*groups, [abroad.label]])
+                moved = abroad.vectors[kind].tolist()
+                requests.append(_dense_request(kind, moved, limit, there))
         hits = [_hits(found) for found in self._shard.query_batch(QueryBatchRequest(requests))]
-        return {kind: Found(hits[2 * at], hits[2 * at + 1]) for at, kind in enumerate(kinds)}
+        ways = len(requests) // max(len(kinds), 1)
+        return {kind: Found(*hits[ways * at : ways * (at + 1)]) for at, kind in enumerate(kinds)}
 
     def payloads(self, ids: Sequence[PointId]) -> dict[PointId, Mapping[str, Any]]:
         """The payloads of points; ids that do not exist are left out."""
@@ -289,6 +319,12 @@ def _filter(equals: Mapping[str, Any]) -> Filter:
             for key, value in equals.items()
         ]
     )
+
+
+def _labelled(groups: Sequence[Sequence[str]]) -> Filter | None:
+    if not groups:
+        return None
+    return Filter(must=[FieldCondition(LABELS, match=MatchAny(list(one))) for one in groups])
 
 
 def _engine_ids(ids: Sequence[PointId]) -> list[Any]:

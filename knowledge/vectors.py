@@ -45,8 +45,8 @@ class Pending:
 def searched_text(row: DocumentRow, heading: str, text: str) -> str:
     """What is embedded and counted of a chunk: a question alone, a passage with its place."""
     if row.kind == "faq":
-        return text
-    return "\n".join(part for part in (row.title, heading, text) if part)
+        return terms.simplify(text)
+    return terms.simplify("\n".join(part for part in (row.title, heading, text) if part))
 
 
 @dataclass(slots=True)

@@ -175,7 +175,7 @@ def _missing_sources(settings: Settings) -> list[str]:
         f"{name}: source {source} does not exist: correct [knowledge.{name}]"
         for name, section in settings.knowledge.items()
         for source in section.sources
-        if not Path(source).exists()
+        if "://" not in source and not Path(source).exists()
     ]
 
 

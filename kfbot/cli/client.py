@@ -126,6 +126,12 @@ class Client:
         listed: list[dict[str, Any]] = await self._call("GET", "knowledge")
         return listed
 
+    async def roll_back(self, name: str) -> int:
+        """Take a knowledge base back to the generation before; returns its number."""
+        path = f"knowledge/{quote(name, safe='')}/rollback"
+        done: dict[str, int] = await self._call("POST", path, {})
+        return done["generation"]
+
     async def search(self, query: str) -> dict[str, Any]:
         """Passages with scores, and the evidence."""
         found: dict[str, Any] = await self._call("GET", "knowledge/search", query={"q": query})

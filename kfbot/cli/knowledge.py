@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,6 +58,22 @@ def reload(names: Names = None, settings: SettingsFile = None) -> None:
 
 
 @app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The knowledge base.")],
+    settings: SettingsFile = None,
+) -> None:
+    """Go back to what was loaded before the last load.
+
+    It stays so until somebody has it loaded again; scheduled loads leave it alone.
+
+    \b
+    Examples:
+      kfbot knowledge rollback shop
+    """
+    run_with(settings, lambda read: _roll_back(read, name))
+
+
+@app.command()
 def status(as_json: AsJson = False, settings: SettingsFile = None) -> None:
     """What is loaded, and what could not be read.
 
@@ -84,22 +101,66 @@ def search(
     run_with(settings, lambda read: _search(read, as_text(question), as_json=as_json))
 
 
+@app.command()
+def inspect(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Files, folders or addresses.")
+    ],
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page there, to look at in a browser.")
+    ] = None,
+    as_json: AsJson = False,
+    settings: SettingsFile = None,
+) -> None:
+    """What is read from a file, chunk by chunk; nothing is loaded.
+
+    Exit status 1 if something could not be read.
+
+    \b
+    Examples:
+      kfbot knowledge inspect manual.pdf
+      kfbot knowledge inspect manual.pdf --html manual.html
+      kfbot knowledge inspect 手册.docx --json
+    """
+    from kfbot.cli import inspecting
+
+    if not run_with(settings, lambda _: inspecting.inspect(sources, html=html, as_json=as_json)):
+        raise typer.Exit(1)
+
+
 async def _load(settings: Settings, names: list[str]) -> bool:
     """Load and tell what changed; False if something could not be read."""
     from kfbot.cli.output import progress_bar
     from kfbot.cli.session import reach
-    from kfbot.errors import SettingsError
 
     for name in names:
-        if name not in settings.knowledge:
-            known = ", ".join(settings.knowledge)
-            raise SettingsError(f"there is no knowledge base {name}, only {known}")
+        _check_name(settings, name)
     async with reach(settings) as bot:
         with progress_bar() as progress:
             reports = await bot.load(list(dict.fromkeys(names)), progress)
     for report in reports:
         _say_report(report)
     return not any(report["unreadable"] for report in reports)
+
+
+async def _roll_back(settings: Settings, name: str) -> None:
+    from kfbot.cli.output import say
+    from kfbot.cli.session import reach
+
+    _check_name(settings, name)
+    async with reach(settings) as bot:
+        generation = await bot.roll_back(name)
+    say(
+        f"{name}: back at generation {generation}; `kfbot knowledge load {name}` goes on from there"
+    )
+
+
+def _check_name(settings: Settings, name: str) -> None:
+    from kfbot.errors import SettingsError
+
+    if name not in settings.knowledge:
+        known = ", ".join(settings.knowledge)
+        raise SettingsError(f"there is no knowledge base {name}, only {known}")
 
 
 def _say_report(report: dict[str, Any]) -> None:
@@ -109,12 +170,16 @@ def _say_report(report: dict[str, Any]) -> None:
     if report["duplicates"]:
         counts.append(f"{report['duplicates']} duplicates left out")
     say(f"{report['knowledge_base']}: {', '.join(counts)}")
+    for step, count in sorted(report["counts"].items()):
+        say(f"  {step}: {count}", style="dim")
+    for line in report["conflicts"]:
+        say(f"  ! {line} answer the same question differently", style="yellow")
     for line in report["unreadable"]:
         say(f"  ✗ {line}", style="red")
 
 
 async def _status(settings: Settings, *, as_json: bool) -> None:
-    from kfbot.cli.output import say, say_json, say_table, since
+    from kfbot.cli.output import say, say_json, say_table
     from kfbot.cli.session import reach
 
     async with reach(settings) as bot:
@@ -127,7 +192,7 @@ async def _status(settings: Settings, *, as_json: bool) -> None:
             one["name"],
             str(one["documents"]),
             str(one["chunks"]),
-            f"{since(one['loaded_at'])} ago" if one["loaded_at"] else "never",
+            _age(one),
             str(len(one["unreadable"])),
         )
         for one in states
@@ -136,6 +201,13 @@ async def _status(settings: Settings, *, as_json: bool) -> None:
     for one in states:
         for line in one["unreadable"]:
             say(f"  ✗ {line}", style="red")
+
+
+def _age(one: dict[str, Any]) -> str:
+    from kfbot.cli.output import since
+
+    age = f"{since(one['loaded_at'])} ago" if one["loaded_at"] else "never"
+    return f"{age}, rolled back" if one["rolled_back"] else age
 
 
 async def _search(settings: Settings, question: str, *, as_json: bool) -> None:

@@ -39,6 +39,8 @@ class Texts:
     expired: str
     empty: str
     source: str
+    #: With "{page}" in the place of the number.
+    page: str
     chat_title: str
     chat_greeting: str
     #: Replies to small talk.

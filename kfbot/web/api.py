@@ -1,4 +1,4 @@
-"""`/api/v1`: questions, conversations, knowledge. Answers are {"code", "msg", "data"}."""
+"""`/api/v1`: questions and conversations. Answers are {"code", "msg", "data"}."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from kfbot.errors import ConversationChanged
 from kfbot.messages import ConversationId
 from kfbot.store.conversations import ConversationSummary
 from kfbot.store.transcripts import TranscriptMessage
-from kfbot.web.jobs import Jobs
 
 #: A question may be so long, in characters.
 LONGEST_QUERY = 200_000
@@ -90,9 +89,8 @@ _readable = partial(json.dumps, ensure_ascii=False)
 class Api:
     """The handlers; each is a few lines over the application."""
 
-    def __init__(self, application: Application, jobs: Jobs) -> None:
+    def __init__(self, application: Application) -> None:
         self._application = application
-        self._jobs = jobs
 
     def routes(self) -> list[web.RouteDef]:
         """Everything under /api/v1."""
@@ -105,11 +103,6 @@ class Api:
             web.post(f"{one}/reply", self.reply),
             web.post(f"{one}/handback", self.hand_back),
             web.post(f"{one}/resolve", self.resolve),
-            web.get("/api/v1/knowledge", self.knowledge),
-            web.get("/api/v1/knowledge/search", self.search),
-            web.post("/api/v1/knowledge/reload", self.reload),
-            web.post("/api/v1/knowledge/{kb}/reload", self.reload),
-            web.get("/api/v1/jobs/{id}", self.job),
         ]
 
     async def ask(self, request: web.Request) -> web.Response:
@@ -178,74 +171,6 @@ class Api:
             conversation.id, body.agent, body.text, internal=body.internal
         )
         return success({"message_id": message_id})
-
-    async def knowledge(self, request: web.Request) -> web.Response:
-        """The state of every knowledge base."""
-        status = await self._application.knowledge.status()
-        return success(
-            [
-                {
-                    "name": one.name,
-                    "documents": one.documents,
-                    "chunks": one.chunks,
-                    "generation": one.generation,
-                    "loaded_at": one.loaded_at.isoformat() if one.loaded_at else None,
-                    "unreadable": list(one.unreadable),
-                }
-                for one in status
-            ]
-        )
-
-    async def search(self, request: web.Request) -> web.Response:
-        """What is found for a question, with scores; nothing is decided."""
-        query = request.query.get("q", "")
-        if not query.strip():
-            raise BadRequest("q: the question is missing")
-        found = await self._application.knowledge.search(query)
-        return success(
-            {
-                "passages": [
-                    {
-                        "knowledge_base": passage.knowledge_base,
-                        "id": passage.document_id,
-                        "title": passage.title or passage.question,
-                        "heading": passage.heading,
-                        "text": passage.quote or passage.text,
-                        "score": round(passage.score, 4),
-                    }
-                    for passage in found.passages
-                ],
-                "evidence": {
-                    kind: {name: round(value, 4) for name, value in signals.items()}
-                    for kind, signals in found.evidence.items()
-                },
-            }
-        )
-
-    async def reload(self, request: web.Request) -> web.Response:
-        """Load changed sources; the answer names the job to ask about."""
-        name = request.match_info.get("kb")
-        known = self._application.settings.knowledge
-        if name is not None and name not in known:
-            raise NotFound(f"there is no knowledge base {name}, only {', '.join(known)}")
-        job_id = await self._jobs.start(None if name is None else [name])
-        return success({"job": job_id}, status=202, message="accepted")
-
-    async def job(self, request: web.Request) -> web.Response:
-        """How far a job is."""
-        job = await self._jobs.find(request.match_info["id"])
-        if job is None:
-            raise NotFound("there is no such job")
-        return success(
-            {
-                "state": job.state,
-                "stage": job.stage,
-                "done": job.done,
-                "total": job.total,
-                "error": job.error,
-                "reports": list(job.reports),
-            }
-        )
 
     async def _change(
         self, request: web.Request, change: Callable[[int, str], Awaitable[Conversation]]

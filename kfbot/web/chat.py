@@ -14,6 +14,7 @@ from kfbot.adapter import ChannelAdapter, WebhookRequest
 from kfbot.application import Application
 from kfbot.conversation import Language
 from kfbot.errors import StoreUnavailable
+from kfbot.knowledge_base import NOTHING
 from kfbot.messages import ConversationId
 from kfbot.store.notices import chat_notice, conversation_notice
 from kfbot.store.transcripts import TranscriptMessage
@@ -79,7 +80,10 @@ class Chat:
         """The page's words, in the language asked for."""
         language: Language = "zh" if request.query.get("lang", "").startswith("zh") else "en"
         says = texts(language)
-        examples = await self._application.knowledge.examples(language, _EXAMPLES)
+        scope = self._application.scopes.get(WEB_CHANNEL, NOTHING)
+        examples = await self._application.knowledge.examples(
+            language, _EXAMPLES, names=scope.names, where=scope.where
+        )
         return web.json_response(
             {
                 "title": says.chat_title,

@@ -35,6 +35,7 @@ from kfbot.web.api import Api, BadRequest, NotFound, failure
 from kfbot.web.chat import STATIC, Chat
 from kfbot.web.dead_letters import DeadLetterApi
 from kfbot.web.jobs import Jobs
+from kfbot.web.knowledge import KnowledgeApi
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,8 @@ def create_app(application: Application, access: Access, chat: Chat, jobs: Jobs)
     )
     app.on_response_prepare.append(_add_headers)
 
+    names = tuple(application.settings.knowledge)
+
     async def webhook(request: web.Request) -> web.StreamResponse:
         return await webhooks.receive(application, request)
 
@@ -128,7 +131,8 @@ def create_app(application: Application, access: Access, chat: Chat, jobs: Jobs)
             web.get("/readyz", ready),
             web.get(DESCRIPTION, openapi),
             web.route("*", "/webhooks/{channel}", webhook),
-            *Api(application, jobs).routes(),
+            *Api(application).routes(),
+            *KnowledgeApi(application.knowledge, names, jobs).routes(),
             *DeadLetterApi(application.dead_letters).routes(),
             *chat.routes(),
         ]

@@ -7,7 +7,7 @@ import itertools
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -52,7 +52,12 @@ class OneAnswer(FakeKnowledgeBase):
         super().__init__({})
 
     async def search(
-        self, query: str, *, names: Collection[str] | None = None, limit: int = 10
+        self,
+        query: str,
+        *,
+        names: Collection[str] | None = None,
+        where: Mapping[str, str] | None = None,
+        limit: int = 10,
     ) -> Retrieval:
         passage = replace(_PASSAGE, question=query, text=f"{query} {ANSWER}")
         return Retrieval(query=query, passages=(passage,), evidence=_EVIDENCE)

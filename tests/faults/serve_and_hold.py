@@ -15,7 +15,7 @@ import asyncio
 import importlib
 import os
 import sys
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +46,15 @@ class ThinkingKnowledgeBase(FakeKnowledgeBase):
     seconds: float = 0.0
 
     async def search(
-        self, query: str, *, names: Collection[str] | None = None, limit: int = 10
+        self,
+        query: str,
+        *,
+        names: Collection[str] | None = None,
+        where: Mapping[str, str] | None = None,
+        limit: int = 10,
     ) -> Retrieval:
         await asyncio.sleep(self.seconds)
-        return await super().search(query, names=names, limit=limit)
+        return await super().search(query, names=names, where=where, limit=limit)
 
 
 def main() -> None:

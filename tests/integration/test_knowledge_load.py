@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
 from kfbot.store.knowledge_rows import ChunkRow, DocumentRow, StoredDocument
 from knowledge.geometry import GENERIC_QUESTIONS
+from knowledge.intake import Intake
 from knowledge.load import Knowledge
 from knowledge.terms import counts, tokenise
 from tests.integration.stores import put_in_force
@@ -101,7 +102,7 @@ async def opened(
     store: KnowledgeStore, embedder: WordEmbedder, data_dir: Path, **sources: Path
 ) -> AsyncIterator[Knowledge]:
     knowledge = Knowledge(
-        {name: [str(path)] for name, path in sources.items()}, store, embedder, data_dir
+        {name: Intake((str(path),)) for name, path in sources.items()}, store, embedder, data_dir
     )
     try:
         await knowledge.open()
@@ -434,8 +435,7 @@ async def test_a_damaged_index_is_built_again(
 async def test_before_it_is_open_it_cannot_be_asked(
     store: KnowledgeStore, embedder: WordEmbedder, tmp_path: Path, shop: Path
 ) -> None:
-    sources: Mapping[str, Sequence[str]] = {"shop": [str(shop)]}
-    knowledge = Knowledge(sources, store, embedder, tmp_path)
+    knowledge = Knowledge({"shop": Intake((str(shop),))}, store, embedder, tmp_path)
     with pytest.raises(KnowledgeBaseUnavailable, match="not open"):
         await knowledge.search("refunds")
     await knowledge.aclose()
@@ -448,13 +448,15 @@ async def test_a_source_that_is_gone_as_a_whole_keeps_what_it_gave(tmp_path: Pat
     async with Database(f"sqlite:///{tmp_path / 'k.sqlite3'}") as database:
         await database.upgrade()
         store = KnowledgeStore(database)
-        async with Knowledge({"k": [str(source)]}, store, WordEmbedder(), tmp_path) as knowledge:
+        async with Knowledge(
+            {"k": Intake((str(source),))}, store, WordEmbedder(), tmp_path
+        ) as knowledge:
             await knowledge.load()
             source.rename(tmp_path / "unmounted")
             [report] = await knowledge.load()
             found = await knowledge.search("returns")
     assert report.removed == 0
-    assert report.unreadable == (f"{source}: does not exist",)
+    assert report.unreadable == (f"{source}: does not exist; what was loaded from it stays",)
     assert [passage.document_id for passage in found.passages] == ["a.md"]
 
 

@@ -20,6 +20,7 @@ from kfbot.knowledge_base import LoadReport
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
 from kfbot.store.knowledge_rows import ChunkRow, DocumentRow, StoredDocument
+from knowledge.intake import Intake
 from knowledge.load import Knowledge
 from knowledge.terms import counts
 from tests.integration.stores import put_in_force
@@ -42,7 +43,7 @@ async def replica(
     url: str, data_dir: Path, embedder: WordEmbedder | None = None, **sources: Path
 ) -> AsyncIterator[Knowledge]:
     """The knowledge of one process among others."""
-    paths = {name: [str(path)] for name, path in sources.items()}
+    paths = {name: Intake((str(path),)) for name, path in sources.items()}
     async with (
         Database(url) as database,
         Knowledge(paths, KnowledgeStore(database), embedder or WordEmbedder(), data_dir) as opened,
@@ -273,7 +274,9 @@ async def test_an_index_is_never_made_of_another_generation_than_it_says(
     async with Database(postgres_url) as database:
         store = OvertakenStore(database)
         await load(store, "shop", refunds="old refunds")
-        async with Knowledge({"shop": [str(shop)]}, store, WordEmbedder(), tmp_path / "b") as other:
+        async with Knowledge(
+            {"shop": Intake((str(shop),))}, store, WordEmbedder(), tmp_path / "b"
+        ) as other:
             await load(store, "shop", refunds="new refunds")
             store.meanwhile = partial(load, store, "shop", refunds="newer refunds")
             await other.refresh()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,11 +46,16 @@ class SlowKnowledgeBase(FakeKnowledgeBase):
     started: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def search(
-        self, query: str, *, names: Collection[str] | None = None, limit: int = 10
+        self,
+        query: str,
+        *,
+        names: Collection[str] | None = None,
+        where: Mapping[str, str] | None = None,
+        limit: int = 10,
     ) -> Retrieval:
         self.started.set()
         await self.gate.wait()
-        return await super().search(query, names=names, limit=limit)
+        return await super().search(query, names=names, where=where, limit=limit)
 
 
 def slow_down(stage: Stage) -> SlowKnowledgeBase:

@@ -63,7 +63,8 @@ def test_every_command_shows_examples_and_takes_settings(
 def test_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
         *("serve", "chat", "ask", "check", "evaluate", "db upgrade", "db backup"),
-        *(f"knowledge {name}" for name in ("load", "reload", "status", "search")),
+        *(f"knowledge {name}" for name in ("load", "reload", "rollback", "status")),
+        *("knowledge search", "knowledge inspect"),
         *("desk", "desk list", "desk show", "desk claim", "desk reply", "desk handback"),
         "desk resolve",
         *(f"replay {name}" for name in ("list", "show", "run", "discard")),
@@ -128,6 +129,8 @@ def test_wrong_settings_are_one_line_and_status_1(
     arguments = {name: ["1"] for name in ("show", "claim", "handback", "resolve")} | {
         "ask": ["q"],
         "search": ["q"],
+        "rollback": ["shop"],
+        "inspect": ["a.md"],
         "reply": ["1", "x"],
         "run": ["--all"],
         "discard": ["--all"],

@@ -82,7 +82,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Mapping[PassageKind, M
         yield stored("garden", "Watering cans are rinsed weekly.")
 
     stamp = Stamp(knowledge_base="shop", generation=1, embedding_key="words", dimensions=64)
-    asyncio.run(index_build.write_job(documents(), stamp, folder))
+    asyncio.run(index_build.write_job(documents(), stamp, folder, {}))
     np.save(folder / "generic.npy", np.stack([embed("问题"), embed("question")]))
     index_build.make(folder)
     index = Index.open(folder / "index", stamp)

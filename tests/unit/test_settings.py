@@ -108,6 +108,21 @@ def test_relative_paths_mean_the_folder_of_the_settings_wherever_we_are(
 
 
 @pytest.mark.parametrize(
+    "source",
+    [
+        "https://shop.example/docs/**",
+        "HTTP://wiki.intern/",
+        "git+https://host/handbook.git@main#docs",
+        "git+ssh://git@host/handbook.git",
+        "git+file:///srv/handbook",
+    ],
+)
+def test_a_source_that_is_an_address_stays_as_it_is(load: Load, source: str) -> None:
+    settings = load(f'[knowledge.shop]\nsources = ["{source}"]\n')
+    assert settings.knowledge["shop"].sources == (source,)
+
+
+@pytest.mark.parametrize(
     "url",
     ["sqlite:////srv/bot.db", "postgresql+asyncpg://u:p@db/kfbot", "sqlite+aiosqlite://"],
 )
@@ -206,6 +221,10 @@ def test_what_only_tests_read_is_no_setting(load: Load) -> None:
          "decision.max_wrong_percent: Input should be less than 100"),
         ("[knowledge.shop]\nsources = []", "knowledge.shop.sources: "),
         ("[knowledge.shop]", "knowledge.shop.sources: Field required"),
+        ("[knowledge.shop]\nsources = ['ftp://host/a']",
+         "knowledge.shop.sources.0: an address begins with https://, "),
+        ("[knowledge.shop]\nsources = ['x', 'https://']",
+         "knowledge.shop.sources.1: an address begins with https://, "),
         ("log_format = 'xml'", "log_format: "),
         ("channels = ['x']", "channels: Input should be a valid dictionary"),
     ],

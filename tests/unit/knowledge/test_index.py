@@ -69,7 +69,7 @@ async def stream(documents: Sequence[StoredDocument]) -> AsyncIterator[StoredDoc
 
 
 async def make(folder: Path, documents: Sequence[StoredDocument] = DOCUMENTS) -> Path:
-    await index_build.write_job(stream(documents), STAMP, folder)
+    await index_build.write_job(stream(documents), STAMP, folder, {})
     np.save(folder / "generic.npy", GENERIC)
     index_build.make(folder)
     return folder / "index"
@@ -224,13 +224,13 @@ def test_only_the_generation_before_is_kept_beside_an_index(tmp_path: Path) -> N
 async def test_a_build_that_fails_leaves_nothing_and_says_why(tmp_path: Path) -> None:
     wrong = replace(STAMP, dimensions=3)
     with pytest.raises(KnowledgeBaseUnavailable, match="could not be built: ValueError"):
-        await index_build.build(stream(DOCUMENTS), wrong, tmp_path, GENERIC)
+        await index_build.build(stream(DOCUMENTS), wrong, tmp_path, GENERIC, {})
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.asyncio
 async def test_a_build_takes_the_place_of_a_damaged_index(tmp_path: Path) -> None:
     (tmp_path / STAMP.folder_name).mkdir()
-    target = await index_build.build(stream(DOCUMENTS), STAMP, tmp_path, GENERIC)
+    target = await index_build.build(stream(DOCUMENTS), STAMP, tmp_path, GENERIC, {})
     Index.open(target, STAMP).close()
     assert os.listdir(tmp_path) == [target.name]

@@ -291,8 +291,7 @@ def test_a_folder_is_read_in_order_all_the_way_down(tmp_path: Path) -> None:
         (tmp_path / name).write_text("text")
     (tmp_path / "LICENSE").write_text("text")
     found = [
-        item.id if isinstance(item, Document) else str(item)
-        for item in read_sources([tmp_path])
+        item.id if isinstance(item, Document) else str(item) for item in read_sources([tmp_path])
     ]
     assert found == [
         "LICENSE: unknown kind of file, its name has no ending",

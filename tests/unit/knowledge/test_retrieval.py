@@ -84,7 +84,7 @@ def make(folder: Path, name: str) -> Index:
             yield document
 
     stamp = Stamp(knowledge_base=name, generation=1, embedding_key="words", dimensions=DIMENSIONS)
-    asyncio.run(index_build.write_job(documents(), stamp, folder))
+    asyncio.run(index_build.write_job(documents(), stamp, folder, {}))
     np.save(folder / "generic.npy", np.stack([embed("问题"), embed("question")]))
     index_build.make(folder)
     return Index.open(folder / "index", stamp)
