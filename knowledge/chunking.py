@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from knowledge.documents import Chunk, Document, Section
@@ -26,6 +26,8 @@ TARGET_UNITS = 400
 MAX_UNITS = 600
 #: Neighbouring sections smaller than this share a chunk; a remainder joins the chunk before it.
 TINY_UNITS = 80
+#: A first page with less than this is a cover.
+COVER_UNITS = 20
 
 _WORD_UNITS = 1.8
 _SYMBOL_UNITS = 1.6
@@ -50,13 +52,23 @@ def cut(document: Document) -> tuple[Chunk, ...]:
     if document.kind == "faq":
         return _cut_faq(document)
     chunks: list[Chunk] = []
-    for group in _group(document.sections):
+    for group in _group(_without_cover(document.sections)):
         if len(group) > 1:
             text = _text_with_headings(group)
             chunks.append(Chunk(_parent(group[0].heading), text, group[0].page))
         else:
             chunks.extend(_cut_section(group[0]))
     return tuple(chunks)
+
+
+def _without_cover(sections: Sequence[Section]) -> Sequence[Section]:
+    """What a cover says is put before what follows: alone it would only seem to answer."""
+    if len(sections) < 2 or sections[0].page != 1 or measure(sections[0].text) >= COVER_UNITS:
+        return sections
+    cover, first, *rest = sections
+    said = (cover.heading.rpartition(_PATH_SEPARATOR)[2], cover.text.strip())
+    text = "\n".join(part for part in said if part)
+    return [replace(first, text=f"{text}\n\n{first.text}"), *rest]
 
 
 def measure(text: str) -> float:

@@ -45,6 +45,8 @@ def evidence(
     text: str,
 ) -> dict[str, float]:
     """The signals on the first of the ranked documents; `text` is its best point's."""
+    # What says the same in another language is no rival.
+    ranked = ranked.compatriots(prepared["languages"], question.language)
     window = _window(arrays, question, ranked, text)
     signals = (
         _standing(ranked)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,20 @@ class Ranked:
     #: The greatest plain cosine of any point.
     nearest: float
 
+    def compatriots(self, languages: NDArray[np.uint8], language: int) -> Self:
+        """Only those in a language (`languages`: of each point), if the first one is."""
+        own = languages[self.points] == language
+        if not len(own) or not own[0]:
+            return self
+        return replace(
+            self,
+            documents=self.documents[own],
+            points=self.points[own],
+            scores=self.scores[own],
+            dense=self.dense[own],
+            lexical=self.lexical[own],
+        )
+
     def comparable(self) -> NDArray[np.float32]:
         """Scores that can be set beside those of other kinds and knowledge bases.
 
@@ -147,8 +161,12 @@ def rank(
     if kind == "faq":
         scores = scores + np.float32(_ANSWER_SHARE) * _answers(prepared, documents, question)
     order = np.argsort(-scores, kind="stable")
-    if kind == "document" and prepared["spoken"].all():
-        order = _without_translations(prepared, question, chosen, scores, order)
+    if prepared["spoken"].all():
+        order = (
+            _without_translations(prepared, question, chosen, scores, order)
+            if kind == "document"
+            else _in_one_language(prepared, question, chosen, order)
+        )
     return Ranked(
         kind, documents[order], chosen[order], scores[order].astype(np.float32),
         dense[order], lexical[order], nearest,
@@ -271,6 +289,17 @@ def _credited(
         return words
     foreign = prepared["languages"][points] != question.language
     return np.where(foreign, np.maximum(words, np.float32(_USUAL_LEXICAL)), words)
+
+
+def _in_one_language(
+    prepared: Mapping[str, NDArray[Any]],
+    question: Question,
+    points: NDArray[np.int64],
+    order: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """The order without foreign entries, where the first is in the customer's language."""
+    own = prepared["languages"][points[order]] == question.language
+    return order[own] if len(own) and own[0] else order
 
 
 def _without_translations(

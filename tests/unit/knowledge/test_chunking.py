@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -262,3 +264,18 @@ def test_a_chunk_names_the_page_of_its_section() -> None:
     )
     first, *others = [chunk.page for chunk in cut(whole)]
     assert (first, set(others)) == (2, {7})
+
+
+def test_what_a_cover_says_is_put_before_the_first_chapter() -> None:
+    sections = (
+        Section("Report 2018", "April 2018", page=1),
+        Section("Chapter 1", "The turnover grew. " * 20, page=2),
+    )
+    document = Document(id="a", kind="document", title="Shop", sections=sections)
+    [chunk] = cut(document)
+    assert chunk.text.startswith("Report 2018\nApril 2018\n\nThe turnover grew.")
+    assert (chunk.heading, chunk.page) == ("Chapter 1", 2)
+    without_pages = replace(
+        document, sections=tuple(replace(section, page=0) for section in sections)
+    )
+    assert len(cut(without_pages)) == 2
