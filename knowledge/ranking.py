@@ -37,8 +37,9 @@ _CLOSE = 0.05
 _RACERS = 5
 #: What it is worth there that one sentence carries all of the question's words.
 _SENTENCE_SHARE = 0.1
-#: From this cosine on, each measured from the centre of its language, two texts say the same.
-_TRANSLATION = 0.5
+#: From this cosine on, each measured from the centre of its language, two texts say the same. Of
+#: the sample shop's entries 95 % of the translations reach it, and 1 % of other pairs.
+_TRANSLATION = {"faq": 0.28, "document": 0.5}
 #: So far behind, a text in the customer's language still is the better one to show.
 _NO_WORSE = 0.25
 #: Documents among which translations are looked for.
@@ -162,11 +163,10 @@ def rank(
         scores = scores + np.float32(_ANSWER_SHARE) * _answers(prepared, documents, question)
     order = np.argsort(-scores, kind="stable")
     if prepared["spoken"].all():
-        order = (
-            _without_translations(prepared, question, chosen, scores, order)
-            if kind == "document"
-            else _in_one_language(prepared, question, chosen, order)
-        )
+        # What stands for a document: its best passage, or the middle of an entry's variants.
+        stands = prepared["centroids"][documents] if kind == "faq" else prepared["shifted"][chosen]
+        foreign = prepared["languages"][chosen] != question.language
+        order = _without_translations(kind, stands, foreign, scores, order)
     return Ranked(
         kind, documents[order], chosen[order], scores[order].astype(np.float32),
         dense[order], lexical[order], nearest,
@@ -291,33 +291,26 @@ def _credited(
     return np.where(foreign, np.maximum(words, np.float32(_USUAL_LEXICAL)), words)
 
 
-def _in_one_language(
-    prepared: Mapping[str, NDArray[Any]],
-    question: Question,
-    points: NDArray[np.int64],
-    order: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """The order without foreign entries, where the first is in the customer's language."""
-    own = prepared["languages"][points[order]] == question.language
-    return order[own] if len(own) and own[0] else order
-
-
 def _without_translations(
-    prepared: Mapping[str, NDArray[Any]],
-    question: Question,
-    points: NDArray[np.int64],
+    kind: PassageKind,
+    stands: NDArray[np.float16],
+    foreign: NDArray[np.bool_],
     scores: NDArray[np.float32],
     order: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """The order without foreign texts that the customer's language has about as near."""
+    """The order without foreign texts that the customer's language has about as near.
+
+    Args:
+        stands: A row for each document, by which those are known that say the same.
+        foreign: Which documents are in the other language.
+    """
     first = order[:_COMPARED]
-    foreign = prepared["languages"][points[first]] != question.language
-    if foreign.all() or not foreign.any():
+    if foreign[first].all() or not foreign[first].any():
         return order
-    vectors = prepared["shifted"][points[first]].astype(np.float32)
-    says_the_same = vectors @ vectors.T >= _TRANSLATION
+    vectors = stands[first].astype(np.float32)
+    says_the_same = vectors @ vectors.T >= _TRANSLATION[kind]
     is_near = scores[first][None, :] >= scores[first][:, None] - _NO_WORSE
-    again = foreign & (says_the_same & is_near & ~foreign[None, :]).any(1)
+    again = foreign[first] & (says_the_same & is_near & ~foreign[first][None, :]).any(1)
     return np.concatenate([first[~again], order[_COMPARED:]])
 
 
