@@ -40,6 +40,8 @@ _SENTENCE_SHARE = 0.1
 #: From this cosine on, each measured from the centre of its language, two texts say the same. Of
 #: the sample shop's entries 95 % of the translations reach it, and 1 % of other pairs.
 _TRANSLATION = {"faq": 0.28, "document": 0.5}
+#: With fewer documents, cosines from their centre say little.
+_ENOUGH = 40
 #: So far behind, a text in the customer's language still is the better one to show.
 _NO_WORSE = 0.25
 #: Documents among which translations are looked for.
@@ -162,7 +164,7 @@ def rank(
     if kind == "faq":
         scores = scores + np.float32(_ANSWER_SHARE) * _answers(prepared, documents, question)
     order = np.argsort(-scores, kind="stable")
-    if prepared["spoken"].all():
+    if prepared["spoken"].all() and len(arrays.kinds) >= _ENOUGH:
         # What stands for a document: its best passage, or the middle of an entry's variants.
         stands = prepared["centroids"][documents] if kind == "faq" else prepared["shifted"][chosen]
         foreign = prepared["languages"][chosen] != question.language
