@@ -74,7 +74,9 @@ _LEAST_LEADERS = 4
 _UNREADABLE = re.compile("\ufffd|[\ue000-\uf8ff]|\\(cid:\\d{1,5}\\)|[\u2580-\u259f]")
 _MOST_UNREADABLE = 0.5
 _WORD_CHARACTER = re.compile(r"[^\W_]")
-_BLOB = re.compile(r"[A-Za-z0-9+/=]{400,}")
+# Base64, in lines as they are usually broken: words are shorter.
+_BLOB = re.compile(r"(?:[A-Za-z0-9+/]{40,}\s+)*[A-Za-z0-9+/]+={0,2}")
+_SHORTEST_BLOB = 400
 # Rows of equal cells are data; a line of this kind is repeated by a fault of the page.
 _REPEATED = 10
 
@@ -124,7 +126,8 @@ def _is_unreadable(text: str) -> bool:
     broken = _UNREADABLE.findall(text)
     if sum(map(len, broken)) > _MOST_UNREADABLE * sum(not c.isspace() for c in text):
         return True
-    return _BLOB.fullmatch("".join(text.split())) is not None
+    blob = text.strip()
+    return len(blob) >= _SHORTEST_BLOB and _BLOB.fullmatch(blob) is not None
 
 
 def _kind_of(line: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,22 @@ def test_no_line_of_real_passages_is_taken_for_noise_or_damage(shared_data: Path
             text = json.loads(line)["text"]
             assert drop_noise(document(text)) == (document(text), {})
             assert repair(text) == (text, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the kettle is switched off and then it is filled with water " * 10,
+        " ".join(f"part{number} fits model{number * 7}" for number in range(40)),
+        "\n".join(f"X{number:04}A" for number in range(120)),
+    ],
+)
+def test_long_texts_without_punctuation_are_kept(text: str) -> None:
+    document = Document(id="a", kind="document", sections=(Section("", text),))
+    assert drop_noise(document) == (document, Counter())
+
+
+def test_encoded_files_are_dropped() -> None:
+    text = base64.encodebytes(bytes(range(256)) * 8).decode()
+    document = Document(id="a", kind="document", sections=(Section("", text),))
+    assert drop_noise(document)[0] is None
