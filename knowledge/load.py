@@ -301,7 +301,8 @@ class Knowledge:
 
     def _is_news(self, newest: Generation | None) -> bool:
         """True where something is stored that is neither in service nor passed over."""
-        if newest is None or newest == self._passed_over.get(newest.name):
+        # Generation 0 was never put in force: its first load was broken off.
+        if newest is None or not newest.number or newest == self._passed_over.get(newest.name):
             return False
         return self._shelf.stamp(newest.name) != self._stamp(newest)
 

@@ -135,7 +135,7 @@ def write_pages(folder: Path, count: int) -> None:
 
 
 async def test_a_load_goes_on_where_it_was_broken_off(
-    store: KnowledgeStore, tmp_path: Path
+    store: KnowledgeStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_pages(tmp_path / "pages", 300)
     async with opened(store, Dying(200), tmp_path / "a", pages=tmp_path / "pages") as knowledge:
@@ -144,6 +144,8 @@ async def test_a_load_goes_on_where_it_was_broken_off(
         assert (await knowledge.search("topic7")).passages == ()
     after = WordEmbedder()
     async with opened(store, after, tmp_path / "a", pages=tmp_path / "pages") as knowledge:
+        assert "another model" not in caplog.text
+        assert (await knowledge.search("topic7")).passages == ()
         [report] = await knowledge.load()
         assert report.added == 300
         assert 100 <= len(after.passages) <= 200
