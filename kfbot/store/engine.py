@@ -2,7 +2,7 @@
 
 What waits to be written at the same time shares one transaction, and things of one kind share
 its statements. Where one of them fails all are undone and done again one by one, each behind a
-savepoint, so that a bad one does not fail its neighbours.
+savepoint, so that a bad one does not fail its neighbours. Reads may share statements likewise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import random
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -29,18 +28,22 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from kfbot.errors import SettingsError, StoreUnavailable
 from kfbot.store import tables
 from kfbot.store.connections import Connections, PostgresConnections, SqliteConnections
+from kfbot.store.groups import (
+    GROUP_SIZE,
+    Batch,
+    Item,
+    SharedReads,
+    Waiting,
+    run_group,
+    settle,
+)
 from kfbot.store.notices import CHANNEL, take_notices
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
-Item = TypeVar("Item")
 #: Works on a connection inside a transaction; it may be run again from the start.
 Operation = Callable[[sa.Connection], Result]
-#: The same for several items at once: one result each, or the error to raise for it.
-Batch = Callable[[sa.Connection, Sequence[Item]], Sequence[Result | Exception]]
 
-#: Items that share one transaction, at most.
-GROUP_SIZE = 64
 #: PostgreSQL undoes a transaction that would wait in a circle; so often it is run again.
 RETRIES = 5
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -51,14 +54,14 @@ _UNDONE = {"40P01", "40001"}
 #: Classes of PostgreSQL's errors that are no operation's own: the connection, the transaction,
 #: its being undone, a lack of room, locks, a shutdown, the machine, a damaged file.
 _UNAVAILABLE = {"08", "25", "40", "53", "55", "57", "58", "XX"}
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    batch: Batch[Any, Any]
-    item: Any
-    lanes: Collection[int]
-    done: asyncio.Future[Any]
+# Made once: to put a statement together costs more than to run it.
+_LOCK = (
+    sa.select(tables.lane.c.conversation_id)
+    .where(tables.lane.c.conversation_id.in_(sa.bindparam("lanes", expanding=True)))
+    .order_by(tables.lane.c.conversation_id)
+    .with_for_update()
+)
+_TELL = sa.text("SELECT pg_notify(:channel, told) FROM unnest(CAST(:told AS text[])) AS told")
 
 
 class Database:
@@ -81,8 +84,9 @@ class Database:
         #: Tells this process's notices from those of others.
         self.origin = secrets.token_hex(8)
         self._group_size = group_size
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
         self._committing: asyncio.Task[None] | None = None
+        self._shared_reads = SharedReads(self.read)
         self._listeners: list[Callable[[str], None]] = []
 
     @property
@@ -128,6 +132,14 @@ class Database:
         with _mapped():
             return await self.connections.read(query)
 
+    async def read_together(self, batch: Batch[Item, Result], item: Item) -> Result:
+        """Like `read`, for an item that shares its statements with others of its kind.
+
+        Raises:
+            StoreUnavailable: The database is gone, locked or full.
+        """
+        return await self._shared_reads.ask(batch, item)
+
     async def stream(
         self, query: sa.Select[Any], size: int
     ) -> AsyncIterator[Sequence[sa.Row[Any]]]:
@@ -164,7 +176,7 @@ class Database:
         """
         if self._committing is None or self._committing.done():
             raise StoreUnavailable("the database is closed")
-        waiting = _Waiting(batch, item, lanes, asyncio.get_running_loop().create_future())
+        waiting = Waiting(batch, item, lanes, asyncio.get_running_loop().create_future())
         self._queue.put_nowait(waiting)
         # Whoever gives up waiting must not undo what is being committed for others.
         result: Result = await asyncio.shield(waiting.done)
@@ -211,7 +223,7 @@ class Database:
                         waiting.done.exception()
                     self._queue.task_done()
 
-    async def _commit(self, group: Sequence[_Waiting]) -> None:
+    async def _commit(self, group: Sequence[Waiting]) -> None:
         try:
             with _mapped():
                 results, notices = await self._written(group)
@@ -223,17 +235,9 @@ class Database:
             results, notices = [failure] * len(group), ()
         # Heard before whoever waits goes on: what they wait for next must find it told.
         self.tell(notices)
-        for waiting, result in zip(group, results, strict=True):
-            if waiting.done.done():
-                continue
-            if isinstance(result, Exception):
-                waiting.done.set_exception(result)
-                # Nobody may be waiting any more; the failure is then not worth a warning.
-                waiting.done.exception()
-            else:
-                waiting.done.set_result(result)
+        settle(group, results)
 
-    async def _written(self, group: Sequence[_Waiting]) -> tuple[Sequence[Any], Collection[str]]:
+    async def _written(self, group: Sequence[Waiting]) -> tuple[Sequence[Any], Collection[str]]:
         """Commit a group: all together, else one by one."""
         run = partial(_together, group=group, origin=self.origin)
         for attempt in range(RETRIES):
@@ -255,29 +259,23 @@ class _Apart(Exception):
 
 
 def _together(
-    connection: sa.Connection, *, group: Sequence[_Waiting], origin: str
+    connection: sa.Connection, *, group: Sequence[Waiting], origin: str
 ) -> tuple[Sequence[Any], Collection[str]]:
     """Run a group, each kind at once."""
     take_notices(connection)
     _lock_lanes(connection, group)
-    kinds: dict[Batch[Any, Any], list[_Waiting]] = {}
-    for waiting in group:
-        kinds.setdefault(waiting.batch, []).append(waiting)
-    results: dict[_Waiting, Any] = {}
     try:
-        for batch, members in kinds.items():
-            made = batch(connection, [waiting.item for waiting in members])
-            results |= zip(members, made, strict=True)
+        results = run_group(connection, group)
     except Exception as error:
         if isinstance(error, DBAPIError) and _is_unavailable(error):
             raise
         raise _Apart from error
     notices = take_notices(connection)
-    return [results[waiting] for waiting in group], _told(connection, origin, notices)
+    return results, _told(connection, origin, notices)
 
 
 def _apart(
-    connection: sa.Connection, *, group: Sequence[_Waiting], origin: str
+    connection: sa.Connection, *, group: Sequence[Waiting], origin: str
 ) -> tuple[Sequence[Any], Collection[str]]:
     """Run a group one by one, each behind a savepoint of its own."""
     take_notices(connection)
@@ -306,22 +304,19 @@ def _one_by_one(connection: sa.Connection, operations: Sequence[Operation[Any]])
     return [operation(connection) for operation in operations]
 
 
-def _lock_lanes(connection: sa.Connection, group: Sequence[_Waiting]) -> None:
+def _lock_lanes(connection: sa.Connection, group: Sequence[Waiting]) -> None:
     """Lock what the group changes in one fixed order, so that two groups never wait in a circle."""
     lanes = {lane for waiting in group for lane in waiting.lanes}
     if lanes and connection.dialect.name == "postgresql":
-        lane = tables.lane.c.conversation_id
-        connection.execute(sa.select(lane).where(lane.in_(lanes)).order_by(lane).with_for_update())
+        connection.execute(_LOCK, {"lanes": list(lanes)})
 
 
 def _told(connection: sa.Connection, origin: str, notices: Iterable[str]) -> Collection[str]:
     """The notices of this transaction, each once, told to other replicas with its commit."""
     notices = tuple(dict.fromkeys(notices))
     if notices and connection.dialect.name == "postgresql":
-        connection.execute(
-            sa.text("SELECT pg_notify(:channel, told) FROM unnest(CAST(:told AS text[])) AS told"),
-            {"channel": CHANNEL, "told": [f"{origin}|{notice}" for notice in notices]},
-        )
+        told = [f"{origin}|{notice}" for notice in notices]
+        connection.execute(_TELL, {"channel": CHANNEL, "told": told})
     return notices
 
 

@@ -35,6 +35,11 @@ class Lane:
     renewed_at: float = field(default_factory=elapsed_seconds)
     lease_seconds: float = 30.0
 
+    @property
+    def key(self) -> tuple[int, str | None, int]:
+        """What its row holds as long as it is ours."""
+        return self.conversation_id, self.owner, self.epoch
+
     def is_fresh(self) -> bool:
         """False once the lease is so old that another may be about to take the lane."""
         return elapsed_seconds() - self.renewed_at < _FRESH * self.lease_seconds
@@ -61,21 +66,24 @@ def on_channels(channels: Collection[str]) -> sa.ColumnElement[bool]:
 
 
 _lane, _inbox, _outbox = tables.lane.c, tables.inbox.c, tables.outbox.c
-#: Of a lane's row: it is one of `these`, and still as they are.
-IS_ONE_OF = sa.and_(
-    # SQLite would read the whole table for a list of tuples alone.
-    _lane.conversation_id.in_(sa.bindparam("conversations", expanding=True)),
-    sa.tuple_(_lane.conversation_id, _lane.owner, _lane.epoch).in_(
-        sa.bindparam("lanes", expanding=True)
-    ),
-)
 # Made once: to put a statement together costs more than to run it.
 _RELEASE = (
     tables.lane.update()
     .where(
-        IS_ONE_OF,
-        ~sa.exists().where(_inbox.conversation_id == _lane.conversation_id, tables.is_waiting),
-        ~sa.exists().where(_outbox.conversation_id == _lane.conversation_id, tables.is_unsent),
+        sa.tuple_(_lane.conversation_id, _lane.owner, _lane.epoch).in_(
+            sa.bindparam("lanes", expanding=True)
+        ),
+        # SQLite would read the whole table for a list of tuples alone.
+        _lane.conversation_id.in_(sa.bindparam("conversations", expanding=True)),
+        # With NOT EXISTS PostgreSQL goes, for each lane, through what waits in all of them.
+        sa.select(sa.func.min(_inbox.id))
+        .where(_inbox.conversation_id == _lane.conversation_id, tables.is_waiting)
+        .scalar_subquery()
+        .is_(None),
+        sa.select(sa.func.min(_outbox.id))
+        .where(_outbox.conversation_id == _lane.conversation_id, tables.is_unsent)
+        .scalar_subquery()
+        .is_(None),
     )
     .values(owner=None, lease_until=None, ready_at=None)
     .returning(_lane.conversation_id)
@@ -90,14 +98,6 @@ _SET_READY = {
         ("postgresql", postgresql_insert(tables.lane)),
     )
 }
-
-
-def these(lanes: Collection[Lane]) -> dict[str, object]:
-    """The parameters of `IS_ONE_OF`."""
-    return {
-        "conversations": [one.conversation_id for one in lanes],
-        "lanes": [(one.conversation_id, one.owner, one.epoch) for one in lanes],
-    }
 
 
 def set_ready(connection: sa.Connection, conversation_ids: Iterable[int], now: datetime) -> None:
@@ -116,7 +116,11 @@ def release_idle(connection: sa.Connection, lanes: Collection[Lane]) -> set[int]
 
     The lanes must be locked: otherwise what comes in at this moment would be left lying.
     """
-    return set(connection.execute(_RELEASE, these(lanes)).scalars())
+    ours = {
+        "conversations": [one.conversation_id for one in lanes],
+        "lanes": [one.key for one in lanes],
+    }
+    return set(connection.execute(_RELEASE, ours).scalars())
 
 
 def free_lanes(connection: sa.Connection, lost: sa.ColumnElement[bool]) -> int:

@@ -31,7 +31,7 @@ from kfbot.store.lanes import (
 )
 from kfbot.store.notices import LANE, notify
 from kfbot.store.presence import gone
-from kfbot.store.work import StoredMessage, Work, read_work
+from kfbot.store.work import StoredMessage, Wanted, Work, read_work
 
 #: Addresses whose lane is remembered, to lock it before others in a group.
 REMEMBERED = 10_000
@@ -233,7 +233,7 @@ class MessageStore:
             RowUnreadable: What comes first cannot be read: a newer version wrote it, or it is
                 damaged.
         """
-        return await self._database.read(lambda c: read_work(c, lane, whole=whole))
+        return await self._database.read_together(read_work, Wanted(lane, whole))
 
     async def is_done(self, inbox_id: int) -> bool:
         """True once an event was worked on, or given up."""

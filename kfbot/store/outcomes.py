@@ -27,7 +27,7 @@ from kfbot.store.conversations import (
 )
 from kfbot.store.engine import Database
 from kfbot.store.events import storable
-from kfbot.store.lanes import IS_ONE_OF, Lane, set_ready, these
+from kfbot.store.lanes import Lane, set_ready
 from kfbot.store.notices import LANE, conversation_notice, notify
 from kfbot.store.sayings import Saying, Words, say_all
 from kfbot.store.work import StoredEvent
@@ -77,17 +77,17 @@ class OutcomeStore:
     ) -> Sequence[Case | Exception | None]:
         now = self._clock()
         epochs = _epochs_of_held(connection, [item.lane for item in items])
-        kept = [item for item in items if item.lane.conversation_id in epochs]
+        kept = [item for item in items if item.lane.key in epochs]
         _finish(connection, [event for item in kept for event in item.events])
         sayings: list[Saying] = []
         results: list[Case | Exception | None] = []
         for item in items:
             number = item.lane.conversation_id
-            if number not in epochs:
+            if item.lane.key not in epochs:
                 results.append(ConversationChanged(f"another worker took conversation {number}"))
                 continue
             notify(connection, conversation_notice(number))
-            if epochs[number] == item.outcome.before.ownership_epoch:
+            if epochs[item.lane.key] == item.outcome.before.ownership_epoch:
                 after, case = _apply(connection, item.outcome, now)
                 sayings.append(_saying(item, after))
                 results.append(case)
@@ -181,11 +181,16 @@ class OutcomeStore:
 
 # Made once: to put a statement together costs more than to run it.
 _EPOCHS = (
-    sa.select(tables.conversation.c.id, tables.conversation.c.ownership_epoch)
-    .join_from(
-        tables.conversation, tables.lane, tables.lane.c.conversation_id == tables.conversation.c.id
+    sa.select(
+        tables.lane.c.conversation_id,
+        tables.lane.c.owner,
+        tables.lane.c.epoch,
+        tables.conversation.c.ownership_epoch,
     )
-    .where(IS_ONE_OF)
+    .join_from(
+        tables.lane, tables.conversation, tables.lane.c.conversation_id == tables.conversation.c.id
+    )
+    .where(tables.lane.c.conversation_id.in_(sa.bindparam("conversations", expanding=True)))
 )
 _FINISH = (
     tables.inbox.update()
@@ -194,10 +199,13 @@ _FINISH = (
 )
 
 
-def _epochs_of_held(connection: sa.Connection, lanes: Sequence[Lane]) -> dict[int, int]:
-    """The ownership epochs of those conversations whose lanes are still ours."""
-    rows = connection.execute(_EPOCHS, these(lanes))
-    return {row.id: row.ownership_epoch for row in rows}
+def _epochs_of_held(
+    connection: sa.Connection, lanes: Sequence[Lane]
+) -> dict[tuple[int, str | None, int], int]:
+    """The ownership epochs of the conversations, by lanes as they are now."""
+    ids = [lane.conversation_id for lane in lanes]
+    rows = connection.execute(_EPOCHS, {"conversations": ids})
+    return {(row.conversation_id, row.owner, row.epoch): row.ownership_epoch for row in rows}
 
 
 def _apply(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -48,6 +48,10 @@ class Context:
     choices: tuple[Choice, ...]
 
 
+#: A conversation, and an inbound event in it (None: no particular one).
+_Asked = tuple[int, str | None]
+
+
 class TranscriptStore:
     """Reads messages and turns; every query is bounded."""
 
@@ -56,12 +60,7 @@ class TranscriptStore:
 
     async def context(self, conversation_id: int, event_id: str | None = None) -> Context:
         """What was said before an event (None: until now), and what the last turn offered."""
-        return await self._database.read(
-            lambda connection: Context(
-                _history(connection, conversation_id, event_id),
-                _last_choices(connection, conversation_id),
-            )
-        )
+        return await self._database.read_together(_contexts, (conversation_id, event_id))
 
     async def transcript(
         self, conversation_id: int, *, after: int = 0, limit: int = 200, internal: bool = False
@@ -200,12 +199,36 @@ _HISTORY = (
     .order_by(_message.id.desc())
     .limit(HISTORY_LENGTH)
 )
+_newest = tables.turn.alias("newest").c
+_LAST_TURNS = (
+    sa.select(_turn.conversation_id, _turn.data)
+    .join_from(
+        tables.conversation,
+        tables.turn,
+        _turn.id
+        == sa.select(sa.func.max(_newest.id))
+        .where(_newest.conversation_id == tables.conversation.c.id)
+        .correlate(tables.conversation)
+        .scalar_subquery(),
+    )
+    .where(tables.conversation.c.id.in_(sa.bindparam("conversations", expanding=True)))
+)
 _LAST_TURN = (
     sa.select(_turn.question, _turn.data)
     .where(_turn.conversation_id == sa.bindparam("conversation"))
     .order_by(_turn.id.desc())
     .limit(1)
 )
+
+
+def _contexts(connection: sa.Connection, asked: Sequence[_Asked]) -> list[Context]:
+    conversations = list({conversation_id for conversation_id, _ in asked})
+    turns = connection.execute(_LAST_TURNS, {"conversations": conversations})
+    choices = {row.conversation_id: _choices(row.data) for row in turns}
+    return [
+        Context(_history(connection, conversation_id, event_id), choices.get(conversation_id, ()))
+        for conversation_id, event_id in asked
+    ]
 
 
 def _history(
@@ -227,10 +250,9 @@ def _around(connection: sa.Connection, conversation_id: int, message_id: int) ->
     return [*reversed(until), *since]
 
 
-def _last_choices(connection: sa.Connection, conversation_id: int) -> tuple[Choice, ...]:
-    row = _last_turn(connection, conversation_id)
-    choices = row.data["choices"] if row is not None else []
-    return tuple(Choice(choice["id"], choice["label"]) for choice in choices)
+def _choices(data: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """What a turn offered."""
+    return tuple(Choice(choice["id"], choice["label"]) for choice in data["choices"])
 
 
 def _last_turn(connection: sa.Connection, conversation_id: int) -> sa.Row[Any, Any] | None:

@@ -1,7 +1,8 @@
-"""What a lane has to do: its waiting events and unsent messages, read from inbox and outbox."""
+"""What lanes have to do, read for many of them at once."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,7 +18,7 @@ from kfbot.store.conversations import conversation_of, select_conversations
 from kfbot.store.events import decode_event, decode_message
 from kfbot.store.lanes import Lane
 
-#: Rows of one lane that are read at a time.
+#: Rows of one lane that are read at a time, of a kind.
 PAGE = 50
 
 
@@ -60,74 +61,132 @@ class Work:
     unsent: tuple[StoredMessage, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A lane to be read."""
+
+    lane: Lane
+    #: False: no events while there is a message to be sent at once.
+    whole: bool
+
+
 _lane, _inbox, _outbox = tables.lane.c, tables.inbox.c, tables.outbox.c
+_conversation = tables.conversation.c
+#: Above every id.
+_LATEST = 2**62
+
+
+def _with_open(
+    query: sa.Select[Any],
+    table: sa.Table,
+    is_open: sa.ColumnElement[bool],
+    columns: Sequence[sa.ColumnElement[Any]],
+    dialect: str,
+) -> sa.Select[Any]:
+    """A query on conversations, with the first rows of each that are still open, or none."""
+    ours = sa.and_(table.c.conversation_id == _conversation.id, is_open)
+    first = sa.select(table.c.id.label("row_id"), *columns).where(ours).order_by(table.c.id)
+    if dialect == "postgresql":
+        # It believes that no row is open, and joined to the table it would go through those of
+        # all conversations once for each of them.
+        page = first.limit(PAGE).correlate(tables.conversation).lateral()
+        query = query.add_columns(*page.c).outerjoin(page, sa.true())
+        return query.order_by(page.c.row_id)
+    # SQLite knows no LATERAL.
+    last = first.with_only_columns(table.c.id).offset(PAGE - 1).limit(1)
+    last_id = last.correlate(tables.conversation).scalar_subquery()
+    on_page = table.c.id <= sa.func.coalesce(last_id, sa.literal(_LATEST))
+    query = query.add_columns(*first.selected_columns)
+    return query.outerjoin(table, sa.and_(ours, on_page)).order_by(table.c.id)
+
+
 # Made once: to put a statement together costs more than to run it.
-#: The conversation of a lane that is still ours, with each of its messages, or none.
-_UNSENT = (
-    select_conversations()
-    .add_columns(
-        _outbox.id.label("row_id"), _outbox.message_id, _outbox.payload,
-        _outbox.ownership_epoch.label("bound_to_epoch"), _outbox.attempts, _outbox.retry_at,
-        _outbox.slot_at, _outbox.created_at,
-    )
-    .outerjoin(
+#: Conversations, their lanes as they are now, and their messages.
+_UNSENT = {
+    dialect: _with_open(
+        select_conversations()
+        .add_columns(_lane.owner.label("lane_owner"), _lane.epoch.label("lane_epoch"))
+        .join(tables.lane, _lane.conversation_id == _conversation.id)
+        .where(_conversation.id.in_(sa.bindparam("conversations", expanding=True))),
         tables.outbox,
-        sa.and_(_outbox.conversation_id == tables.conversation.c.id, tables.is_unsent),
-    )
-    .where(
-        tables.conversation.c.id == sa.bindparam("conversation"),
-        sa.exists().where(
-            _lane.conversation_id == sa.bindparam("conversation"),
-            _lane.owner == sa.bindparam("owner"),
-            _lane.epoch == sa.bindparam("epoch"),
+        tables.is_unsent,
+        (
+            _outbox.message_id, _outbox.payload, _outbox.ownership_epoch.label("bound_to_epoch"),
+            _outbox.attempts, _outbox.retry_at, _outbox.slot_at, _outbox.created_at,
         ),
+        dialect,
     )
-    .order_by(_outbox.id)
-    .limit(PAGE)
-)  # fmt: skip
-_WAITING = (
-    sa.select(
-        _inbox.id.label("row_id"), _inbox.payload, _inbox.attempts, _inbox.received_at,
-        _inbox.crashes,
+    for dialect in ("sqlite", "postgresql")
+}  # fmt: skip
+_WAITING = {
+    dialect: _with_open(
+        sa.select(_conversation.id.label("conversation_id"))
+        .select_from(tables.conversation)
+        .where(_conversation.id.in_(sa.bindparam("conversations", expanding=True))),
+        tables.inbox,
+        tables.is_waiting,
+        (_inbox.payload, _inbox.attempts, _inbox.received_at, _inbox.crashes),
+        dialect,
     )
-    .where(_inbox.conversation_id == sa.bindparam("conversation"), tables.is_waiting)
-    .order_by(_inbox.id)
-    .limit(PAGE)
-)  # fmt: skip
+    for dialect in ("sqlite", "postgresql")
+}
 
 
-def read_work(connection: sa.Connection, lane: Lane, *, whole: bool) -> Work:
-    """What `MessageStore.work` returns.
+def read_work(connection: sa.Connection, wanted: Sequence[Wanted]) -> list[Work | Exception]:
+    """The work of each lane; or why there is none: it is another's, or cannot be read."""
+    messages = defaultdict(list)
+    asked = {"conversations": [one.lane.conversation_id for one in wanted]}
+    for row in connection.execute(_UNSENT[connection.dialect.name], asked):
+        messages[row.id, row.lane_owner, row.lane_epoch].append(row)
+    results: list[Work | Exception] = []
+    unfinished: dict[int, Work] = {}
+    for place, one in enumerate(wanted):
+        made = _begun(one.lane, messages[one.lane.key])
+        results.append(made)
+        if isinstance(made, Work) and (one.whole or not _goes_at_once(made.unsent)):
+            unfinished[place] = made
+    if unfinished:
+        events = defaultdict(list)
+        numbers = [work.conversation.id for work in unfinished.values()]
+        waiting = _WAITING[connection.dialect.name]
+        for row in connection.execute(waiting, {"conversations": numbers}):
+            events[row.conversation_id].append(row)
+        for place, work in unfinished.items():
+            rows = events[work.conversation.id]
+            results[place] = _finished(work, rows, whole=wanted[place].whole)
+    return results
 
-    Raises:
-        ConversationChanged: Another worker has the lane.
-        RowUnreadable: What comes first cannot be read.
-    """
-    here = {"conversation": lane.conversation_id}
-    ours = here | {"owner": lane.owner, "epoch": lane.epoch}
-    messages = connection.execute(_UNSENT, ours).all()
-    if not messages:
-        raise ConversationChanged(f"another worker took conversation {lane.conversation_id}")
-    conversation = conversation_of(messages[0])
-    if messages[0].row_id is None:
-        messages = []
-    unsent = tuple(_readable(_stored_message, messages, "outbox", conversation.address))
-    if not whole and unsent and unsent[0].retry_at is None and unsent[0].slot_at is None:
-        return Work(conversation, None, unsent)
-    events = connection.execute(_WAITING, here).all()
+
+def _begun(lane: Lane, rows: Sequence[sa.Row[Any]]) -> Work | Exception:
+    """What is known without the events."""
+    if not rows:
+        return ConversationChanged(f"another worker took conversation {lane.conversation_id}")
+    conversation = conversation_of(rows[0])
     try:
-        return Work(conversation, tuple(_readable(_stored_event, events, "inbox")), unsent)
-    except RowUnreadable:
-        if whole or not unsent:
-            raise
+        unsent = _readable(_stored_message, rows, "outbox", conversation.address)
+    except RowUnreadable as error:
+        return error
+    return Work(conversation, None, tuple(unsent))
+
+
+def _goes_at_once(unsent: Sequence[StoredMessage]) -> bool:
+    return bool(unsent) and unsent[0].retry_at is None and unsent[0].slot_at is None
+
+
+def _finished(work: Work, rows: Sequence[sa.Row[Any]], *, whole: bool) -> Work | Exception:
+    try:
+        return replace(work, waiting=tuple(_readable(_stored_event, rows, "inbox")))
+    except RowUnreadable as error:
         # It does not hold up what is to be sent.
-        return Work(conversation, None, unsent)
+        return work if work.unsent and not whole else error
 
 
 def _readable(read: Callable[..., Any], rows: Sequence[Any], kind: str, *further: Any) -> list[Any]:
     """The rows up to the first that cannot be read; that one is named when it comes first."""
     made: list[Any] = []
     for row in rows:
+        if row.row_id is None:
+            break
         try:
             made.append(read(row, *further))
         except (ValueError, LookupError, TypeError) as error:

@@ -121,10 +121,18 @@ class Bot:
 
 
 @asynccontextmanager
-async def wired(
-    url: str, *, group_size: int = GROUP_SIZE, pulls_replies: bool = False
+async def running(
+    url: str,
+    *,
+    works: bool = True,
+    group_size: int = GROUP_SIZE,
+    pulls_replies: bool = False,
 ) -> AsyncIterator[Bot]:
-    """An application on a database that has its tables; it does not work yet."""
+    """An application on a database that has its tables.
+
+    Args:
+        works: False: it only accepts.
+    """
     outlet, owner = Outlet(pulls_replies=pulls_replies), new_owner()
     async with Database(url, group_size=group_size) as database, Presence(database, owner):
         clock = DatabaseClock(database)
@@ -137,18 +145,13 @@ async def wired(
             clock=clock,
             owner=owner,
         )
-        yield Bot(application, database, outlet)
-
-
-@asynccontextmanager
-async def working(bot: Bot) -> AsyncIterator[None]:
-    """Let the application work as long as the block runs."""
-    running = asyncio.create_task(bot.application.run())
-    try:
-        yield
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        working = asyncio.create_task(application.run()) if works else None
+        try:
+            yield Bot(application, database, outlet)
+        finally:
+            if working is not None:
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
 
 
 def question_in(chat: str) -> MessageReceived:
@@ -192,26 +195,23 @@ async def accept_rate(bot: Bot, conversations: Sequence[str], messages: int) -> 
 
 async def throughput(bot: Bot, conversations: Sequence[str], messages: int) -> float:
     """Messages a second, from the first that is accepted until nothing is left to do."""
-    async with working(bot):
-        began = time.perf_counter()
-        await feed(bot, conversations, messages)
-        await bot.drained()
-        spent = time.perf_counter() - began
-    return len(conversations) * messages / spent
+    began = time.perf_counter()
+    await feed(bot, conversations, messages)
+    await bot.drained()
+    return len(conversations) * messages / (time.perf_counter() - began)
 
 
 async def latencies_alone(bot: Bot, conversations: Sequence[str], count: int) -> list[float]:
     """Milliseconds from accepting to sending, while nothing else is done."""
     spent = []
-    async with working(bot):
-        for chat in itertools.islice(itertools.cycle(conversations), count):
-            event = question_in(chat)
-            answered = bot.outlet.answered(event)
-            began = time.perf_counter()
-            await bot.accept(event)
-            await answered.wait()
-            spent.append((bot.outlet.sent[-1][2] - began) * 1000)
-            await bot.drained()
+    for chat in itertools.islice(itertools.cycle(conversations), count):
+        event = question_in(chat)
+        answered = bot.outlet.answered(event)
+        began = time.perf_counter()
+        await bot.accept(event)
+        await answered.wait()
+        spent.append((bot.outlet.sent[-1][2] - began) * 1000)
+        await bot.drained()
     return spent
 
 
@@ -221,7 +221,7 @@ async def latencies_under(
     """The same for messages that come at random times, however long the earlier ones take."""
     chance = random.Random(1)
     due: dict[str, float] = {}
-    async with working(bot), asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
         at = time.perf_counter()
         for _ in range(count):
             at += chance.expovariate(per_second)
@@ -230,4 +230,5 @@ async def latencies_under(
             due[_asked(event)] = at
             tasks.create_task(bot.accept(event))
             tasks.create_task(bot.outlet.answered(event).wait())
+    await bot.drained()
     return [(at - due[asked]) * 1000 for _, asked, at in bot.outlet.sent if asked in due]

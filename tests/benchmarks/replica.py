@@ -9,15 +9,14 @@ import asyncio
 import json
 import sys
 
-from tests.benchmarks.lanes import wired, working
+from tests.benchmarks.lanes import running
 
 
 async def replica(url: str) -> None:
-    async with wired(url) as bot:
-        async with working(bot):
-            print("ready", flush=True)
-            await asyncio.to_thread(sys.stdin.read)
-        print(json.dumps(bot.outlet.sent))
+    async with running(url) as bot:
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+    print(json.dumps(bot.outlet.sent))
 
 
 if __name__ == "__main__":

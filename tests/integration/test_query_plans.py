@@ -32,9 +32,15 @@ async def several_turns(database: Database, clock: Clock) -> None:
         )
     lanes = await claimed(messages)
     assert len(lanes) == 3
-    work = [(await messages.work(lane)).waiting or () for lane in lanes]
-    for lane, waiting in zip(lanes, work, strict=True):
-        await transcripts.context(lane.conversation_id, waiting[0].event.event_id)
+    found = await asyncio.gather(*(messages.work(lane) for lane in lanes))
+    work = [one.waiting or () for one in found]
+    await asyncio.gather(
+        *(
+            transcripts.context(lane.conversation_id, waiting[0].event.event_id)
+            for lane, waiting in zip(lanes, work, strict=True)
+        )
+    )
+    await transcripts.context(lanes[0].conversation_id)
     made = [await outcome_in(conversations, lane, "yes") for lane in lanes]
     await asyncio.gather(
         *(
