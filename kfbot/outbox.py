@@ -18,6 +18,7 @@ from kfbot.errors import (
     ConversationChanged,
     MessageRejected,
 )
+from kfbot.logs import logging_context
 from kfbot.messages import DeliveryReceipt
 from kfbot.store.lanes import Lane
 from kfbot.store.messages import MessageStore
@@ -95,10 +96,11 @@ class Outbox:
         # From here to the platform's door there is nothing to wait for.
         if not lane.is_fresh():
             raise ConversationChanged(f"the lease of lane {lane.conversation_id} is too old")
-        try:
-            receipt = await self._send(stored)
-        except ChannelError as error:
-            return await self._failed(stored, error)
+        with logging_context(message_id=stored.message.id):
+            try:
+                receipt = await self._send(stored)
+            except ChannelError as error:
+                return await self._failed(stored, error)
         self.stopped.pop(stored.message.conversation.channel, None)
         return Delivered(released=await self._messages.sent(lane, stored, receipt))
 

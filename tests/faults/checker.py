@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 
@@ -129,6 +129,25 @@ def came_early(got: Sequence[Got], *, slack_seconds: float = 0.05) -> list[str]:
         if one.retry_after_seconds is not None:
             due[one.message_id] = one.at + one.retry_after_seconds
     return early
+
+
+def unheard(got: Sequence[Got], timeouts: Mapping[str, int]) -> list[Got]:
+    """What was got, with the answers that came too late for their sender as `silent`.
+
+    Args:
+        timeouts: How often the senders gave up waiting for the answer to each message id.
+    """
+    left = dict(timeouts)
+    for one in got:
+        if one.end == "silent":
+            left[one.message_id] = left.get(one.message_id, 0) - 1
+    marked = []
+    for one in got:
+        if one.end == "taken" and left.get(one.message_id, 0) > 0:
+            left[one.message_id] -= 1
+            one = replace(one, end="silent")
+        marked.append(one)
+    return marked
 
 
 Record = TypeVar("Record", Question, Got)

@@ -6,13 +6,14 @@ import asyncio
 import base64
 import json
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cache import MODEL_CACHE
-from tests.faults.checker import Fault, Verdict, check, recovery_seconds
+from tests.faults.checker import Fault, Verdict, check, recovery_seconds, unheard
 from tests.faults.driver import Customers, Habits
 from tests.faults.faq import QUESTIONS, STANDSTILL, write_faq
 from tests.faults.servers import HoldingServer, Server
@@ -96,11 +97,17 @@ class Scene:
         """Let everything that was asked be replied to, stop all, and judge."""
         await self.customers.leave()
         statuses = [await server.stop() for server in self.servers if server.alive]
-        verdict = check(self.customers.questions, self.platform.got, self.faults)
+        verdict = self.verdict()
         self.expect(not any(statuses), f"exit statuses {statuses}")
         refused = [one.text for one in self.customers.questions if one.accepted_at is None]
         self.expect(not refused, f"never acknowledged: {refused}")
         return verdict
+
+    def verdict(self) -> Verdict:
+        """What went wrong so far."""
+        timeouts: Counter[str] = sum((server.timeouts() for server in self.servers), Counter())
+        got = unheard(self.platform.got, timeouts)
+        return check(self.customers.questions, got, self.faults)
 
     def recoveries(self, faults: Sequence[Fault] | None = None) -> list[float]:
         """Seconds until what was under way at each fault was done.
@@ -123,7 +130,7 @@ class Scene:
 
     def story(self) -> str:
         """What a person needs who looks for the cause."""
-        verdict = check(self.customers.questions, self.platform.got, self.faults)
+        verdict = self.verdict()
         met = ", ".join(f"{name}: {count}" for name, count in self.customers.failures.items())
         tails = [server.tail() for server in self.servers]
         return "\n".join([str(verdict), f"the sender met {met or 'nothing'}", *tails])

@@ -100,9 +100,16 @@ class Server:
                 os.kill(self._pid, signal.SIGKILL)
             await self._until_ended(STOP_SECONDS)
 
+    def timeouts(self) -> Counter[str]:
+        """How often it gave up waiting for the platform's answer, by the message's id."""
+        return Counter(re.findall(r"\(TimeoutError\).*? message_id=(\S+)", self._logged()))
+
+    def _logged(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+
     def tail(self) -> str:
         """What of its log tells most: how often what happened, its complaints, its last lines."""
-        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        text = self._logged()
         lines = text.splitlines()
         events = Counter(re.findall(r" event=(\w+)", text)).most_common()
         complaints = [line for line in lines if re.match(r"\S+ (warning|error) ", line)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from tests.faults.checker import (
     came_early,
     check,
     recovery_seconds,
+    unheard,
 )
 
 CHATS = ("one", "two")
@@ -136,6 +138,19 @@ def test_a_repeat_behind_a_newer_message_is_unexplained() -> None:
 def test_a_message_that_the_platform_took_in_silence_may_come_again() -> None:
     silent = [replace(GOT[0], end="silent"), GOT[1], GOT[0], *GOT[2:]]
     assert counts(check(QUESTIONS, silent)) == {"repeated": 1}
+
+
+def test_an_answer_that_came_too_late_for_the_sender_explains_one_repeat() -> None:
+    again = inserted(replace(GOT[0], at=1.2))
+    late = Counter({GOT[0].message_id: 1})
+    assert counts(check(QUESTIONS, unheard(again, late))) == {"repeated": 1}
+    thrice = [*again, replace(GOT[0], at=9)]
+    assert counts(check(QUESTIONS, unheard(thrice, late))) == {"repeated": 2, "unexplained": 1}
+
+
+def test_a_timeout_of_what_the_platform_left_in_silence_explains_nothing_else() -> None:
+    silent = [replace(GOT[0], end="silent"), GOT[1], GOT[0], *GOT[2:]]
+    assert unheard(silent, Counter({GOT[0].message_id: 1})) == silent
 
 
 def test_a_reply_to_nothing_that_was_asked_is_strange() -> None:
