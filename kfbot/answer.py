@@ -15,6 +15,7 @@ from kfbot.follow_up import carried
 from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Passage, Retrieval, Scope
 from kfbot.language import language_of
 from kfbot.messages import Citation
+from kfbot.several_questions import answered_together, questions_in
 from kfbot.texts import small_talk, texts, wants_person
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,15 @@ async def answer_question(
     language = _language(words, history)
     try:
         turn = await _decide(words, language, knowledge, history, scope, max_wrong_percent)
+        parts = questions_in(question)
+        if len(parts) > 1 and turn.reason != "asked_for_person":
+            each = []
+            for part in parts:
+                made = await _decide(part, language, knowledge, history, scope, max_wrong_percent)
+                each.append(made)
+                # The next one may lean on it.
+                history = (*history, HistoryMessage("customer", part))
+            turn = answered_together(turn, each, language)
     except KnowledgeBaseUnavailable as error:
         logger.warning("no search: %s", error, extra={"event": "knowledge_unavailable"})
         reason: HandoffReason = "asked_for_person" if wants_person(words) else "error"

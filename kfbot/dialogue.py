@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from kfbot.clarification import chosen
 from kfbot.conversation import Choice, Conversation, bot_may_speak
 from kfbot.etiquette import answerable, burst
 from kfbot.knowledge_base import NOTHING, KnowledgeBase, Scope
@@ -168,8 +169,10 @@ class Dialogue:
         if not answerable(event):
             return Outcome(before=conversation, after=conversation)
         context = await self._context(conversation, batch)
-        if bot_may_speak(conversation) and (choice := _chosen(event.text, context.choices)):
-            return await self._choose(conversation, choice)
+        if bot_may_speak(conversation) and (choice := chosen(event.text, context.choices)):
+            if isinstance(choice, Choice):
+                return await self._choose(conversation, choice)
+            return await self._person(conversation, event.text)
         return await self._ask(conversation, context, event.text)
 
     async def _context(self, conversation: Conversation, batch: Batch) -> Context:
@@ -222,8 +225,7 @@ class Dialogue:
                 conversation, Choice(document_id, button.label, knowledge_base)
             )
         if button.action == "person":
-            asked = await self._transcripts.last_question(conversation.id)
-            return outcome_of(conversation, person_turn(asked or button.label, says))
+            return await self._person(conversation, button.label)
         if button.action == "helpful":
             return _says(conversation, Reply(text=says.thanks_for_feedback))
         return _says(
@@ -234,6 +236,11 @@ class Dialogue:
             ),
         )
 
+    async def _person(self, conversation: Conversation, words: str) -> Outcome:
+        """Get a person for what was asked last; `words` made that wish."""
+        asked = await self._transcripts.last_question(conversation.id)
+        return outcome_of(conversation, person_turn(asked or words, texts(language_of(words))))
+
     async def _choose(self, conversation: Conversation, choice: Choice) -> Outcome:
         scope = self._scopes.get(conversation.address.channel, NOTHING)
         turn = await chosen_turn(choice, self._knowledge, scope=scope)
@@ -242,15 +249,6 @@ class Dialogue:
 
 def _says(conversation: Conversation, reply: Reply) -> Outcome:
     return Outcome(before=conversation, after=conversation, replies=(reply,))
-
-
-def _chosen(text: str, offered: Sequence[Choice]) -> Choice | None:
-    """A choice given by its number or its words, where no button could be pressed."""
-    words = _meaning(text)
-    for number, choice in enumerate(offered, start=1):
-        if words in (str(number), _meaning(choice.label)):
-            return choice
-    return None
 
 
 def _meaning(text: str) -> str:

@@ -27,6 +27,8 @@ class Texts:
     handoff: str
     handoff_asked: str
     handoff_error: str
+    #: With "{question}" in the place of what a person will answer.
+    handoff_rest: str
     clarify: str
     none_of_these: str
     handback: str

@@ -1,0 +1,98 @@
+"""Which of the offered choices a customer means who writes instead of pressing a button."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from kfbot.conversation import Choice
+
+_ENGLISH = {
+    "1": ("first", "one", "1st"),
+    "2": ("second", "two", "2nd"),
+    "3": ("third", "three", "3rd"),
+    "-1": ("last", "latter", "bottom"),
+}
+_CHINESE = {"1": "一1前", "2": "二2两后", "3": "三3"}
+_POLITE = (
+    r"(?:i (?:mean|meant|want|choose|pick)|its|it is|that is|thats|please|the"
+    r"|option|number|no|choice|answer)"
+)
+_NUMBER = re.compile(
+    rf"(?:{_POLITE} )*(?P<which>\d|first|1st|one|second|2nd|two|third|3rd|three|last|latter|bottom)"
+    r"(?: (?:one|option|choice|question|please|thanks|thank you))*"
+)
+_NUMBER_ZH = re.compile(
+    r"(?:我?(?:想问|问|选|要|说)?的?是?|就|选)*第?(?P<which>[一二三两123]|最后一?)(?:个|条|项|号|种)?(?:问题|选项)?(?:吧|啊|谢谢|的|那个)*"
+)
+_THAT_ONE_ZH = re.compile(r"(?P<which>前|后|最后)(?:面)?(?:那|一)?(?:那一)?个")
+_NEITHER = re.compile(
+    r"(?:no |sorry )*(?:none|neither|not (?:any|one)|no(?:ne)? of (?:the|these|those|them))"
+    r"(?: of (?:the |these|those|them)?(?:above|two|three)?)?(?: please| thanks| thank you)*"
+    r"|都不是|都不对|没有一个(?:是|对)?的?|不是这些|以上都不是|全都?不是"
+)
+
+
+def chosen(text: str, offered: Sequence[Choice]) -> Choice | Literal["none"] | None:
+    """The choice that a message names: by its place, its words, or a word that only it has.
+
+    Returns:
+        "none" where the customer says that it is none of them; None where the message says
+        nothing about the choices.
+    """
+    if not offered:
+        return None
+    words = _plain(text)
+    for number, choice in enumerate(offered, start=1):
+        if words.replace(" ", "") in (str(number), _plain(choice.label).replace(" ", "")):
+            return choice
+    if _NEITHER.fullmatch(words) or _NEITHER.fullmatch(words.replace(" ", "")):
+        return "none"
+    place = _place(words)
+    if place is not None and place <= len(offered):
+        return offered[place - 1 if place > 0 else place]
+    return _by_word(words, offered)
+
+
+def _place(words: str) -> int | None:
+    """The place that is named, from 1 on; -1 for the last."""
+    if found := _NUMBER.fullmatch(words):
+        which = found["which"]
+        if which.isdigit():
+            return int(which) or None
+        return next(int(place) for place, names in _ENGLISH.items() if which in names)
+    joined = words.replace(" ", "")
+    found = _NUMBER_ZH.fullmatch(joined) or _THAT_ONE_ZH.fullmatch(joined)
+    if found is None:
+        return None
+    which = found["which"]
+    if which.startswith("最后"):
+        return -1
+    return next(int(place) for place, names in _CHINESE.items() if which in names)
+
+
+def _by_word(words: str, offered: Sequence[Choice]) -> Choice | None:
+    """The only choice with all the words of "the … one", "the one about …", "…那个", "…的那个"."""
+    found = re.fullmatch(
+        r"(?:i mean(?:t)? )?the (?P<en>.{2,40}?) one(?: please)?"
+        r"|(?:i mean(?:t)? )?the one (?:about|with|for|on) (?:the )?(?P<about>.{2,40}?)(?: please)?"
+        r"|(?:我?(?:说|问)的?是)?(?P<zh>[^ ]{1,12}?)的?那一?(?:个|种|条)(?:问题)?",
+        words,
+    )
+    if found is None:
+        return None
+    wanted = found["en"] or found["about"] or found["zh"]
+    having = [choice for choice in offered if _holds(_plain(choice.label), wanted)]
+    return having[0] if len(having) == 1 else None
+
+
+def _holds(label: str, wanted: str) -> bool:
+    if re.search(r"[㐀-鿿]", wanted):
+        return wanted in label.replace(" ", "")
+    return set(wanted.split()) <= set(label.split())
+
+
+def _plain(text: str) -> str:
+    """Letters and digits in lower case, with single spaces."""
+    return " ".join(re.sub(r"[\W_]+", " ", text.replace("'", "").casefold()).split())

@@ -1,0 +1,119 @@
+"""Several questions in one message: told apart, and answered together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from textwrap import shorten
+
+from kfbot.conversation import Language, Turn
+from kfbot.texts import texts
+
+#: Of more questions than this the last ones stay together.
+MOST_QUESTIONS = 4
+#: Of a question that a person will answer so many characters are repeated.
+QUOTED_LENGTH = 200
+
+_SENTENCE = re.compile(r"(?:[^?？!！。；;\n.]|\.(?!\s|$))+[?？!！。；;.\n]*\s*")
+_OPENS = (
+    r"(?:how|what|whats|what's|when|where|which|who|whose|why"
+    r"|can|could|do|does|did|is|are|am|will|would|may|should)\b"
+)
+_ASKS_IN_ENGLISH = re.compile(
+    r"^\W*(?:(?:and|or|also|so|but|then|please|hi|hello|second|secondly|finally|next)\b\W*)*"
+    rf"{_OPENS}"
+    r"|\b(?:know|ask|wonder(?:ing)?|tell me|explain|check|sure)\b.{0,30}"
+    rf"\b(?:{_OPENS}|if\b|whether\b)",
+    re.IGNORECASE,
+)
+_ASKS_IN_CHINESE = re.compile(
+    r"[吗呢么]\s*[?？]?\s*$|怎[么样]|什么|啥|哪|多少|多久|多长|多大|几[个天时点号种年月小]|如何|为何|为啥|谁"
+    r"|能不能|可不可以|可以不|是不是|有没有|会不会|要不要|是否|能否|可否|需不需要"
+)
+#: Where a sentence may turn to a second question: the words behind begin with one.
+_TURN = re.compile(
+    r"\s*(?:,|;|，|；)\s*(?:and\s+|also\s+|还有|另外|以及|并且)?"
+    rf"|(?<!\bif)\s+and\s+(?:also\s+)?(?={_OPENS})"
+    r"|(?:还有|另外|以及)",
+    re.IGNORECASE,
+)
+
+
+def questions_in(text: str) -> tuple[str, ...]:
+    """The questions of a message in their order, each with the statements before it.
+
+    What follows the last question belongs to it. A message with one question, or none, is
+    returned whole.
+    """
+    pieces = [piece for line in text.splitlines() for piece in _clauses(line)]
+    questions: list[str] = []
+    lead = ""
+    for piece in pieces:
+        lead = f"{lead} {piece}" if lead else piece
+        if _asks(piece):
+            questions.append(lead)
+            lead = ""
+    if len(questions) < 2:
+        return (text,)
+    if lead:
+        questions[-1] += f" {lead}"
+    first, rest = questions[: MOST_QUESTIONS - 1], questions[MOST_QUESTIONS - 1 :]
+    return (*first, " ".join(rest)) if rest else tuple(first)
+
+
+def answered_together(whole: Turn, parts: Sequence[Turn], language: Language) -> Turn:
+    """One turn for a message with several questions.
+
+    Answers that name the same document are given once. Where only some of the questions can be
+    answered, that is done, and a person is asked for the rest.
+
+    Args:
+        whole: What the message as one question comes to.
+        parts: What each of its questions comes to, in their order.
+    """
+    answers: dict[tuple[str, str], Turn] = {}
+    for part in parts:
+        if part.decision == "answer":
+            answers.setdefault(part.ranked[0], part)
+    unsure = [part for part in parts if part.decision in ("clarify", "handoff")]
+    given = list(answers.values())
+    if not given or (len(given) == 1 and whole.decision == "answer"):
+        # The questions are sides of one.
+        return whole
+    merged = replace(
+        given[0],
+        question=whole.question,
+        text="\n\n".join(dict.fromkeys(turn.text for turn in given)),
+        citations=tuple(citation for turn in given for citation in turn.citations),
+        context="\n\n".join(turn.context for turn in given),
+        ranked=tuple(dict.fromkeys((*answers, *given[0].ranked, *whole.ranked)))[:10],
+    )
+    if not unsure:
+        return merged
+    asked = shorten(unsure[0].question.rsplit("\n", 1)[-1], QUOTED_LENGTH, placeholder="…")
+    rest = texts(language).handoff_rest.format(question=asked)
+    return replace(merged, decision="handoff", reason="unsure", text=f"{merged.text}\n\n{rest}")
+
+
+def _clauses(line: str) -> list[str]:
+    """The sentences of a line; one that asks twice, in its parts."""
+    found = []
+    for sentence in _SENTENCE.findall(line):
+        start = 0
+        for turn in _TURN.finditer(sentence):
+            before, after = sentence[start : turn.start()], sentence[turn.end() :]
+            if _asks(before) and _asks(after):
+                found.append(before.strip())
+                start = turn.end()
+        found.append(sentence[start:].strip())
+    return [piece for piece in found if piece]
+
+
+def _asks(piece: str) -> bool:
+    words = piece.strip()
+    if not any(character.isalnum() for character in words):
+        return False
+    if words.endswith(("?", "？")):
+        return True
+    return bool(_ASKS_IN_ENGLISH.search(words) or _ASKS_IN_CHINESE.search(words))
