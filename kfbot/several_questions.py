@@ -12,10 +12,13 @@ from kfbot.texts import texts
 
 #: Of more questions than this the last ones stay together.
 MOST_QUESTIONS = 4
+#: Fewer characters with a question mark alone ("Duomo?") lead up to a question.
+SHORTEST_QUESTION = 8
 #: Of a question that a person will answer so many characters are repeated.
 QUOTED_LENGTH = 200
 
-_SENTENCE = re.compile(r"(?:[^?？!！。；;\n.]|\.(?!\s|$))+[?？!！。；;.\n]*\s*")
+# No stop stands behind an abbreviation.
+_SENTENCE = re.compile(r"(?:[^?？!！。；;\n.]|\.(?!\s|$)|(?<!\w{4})\.)+[?？!！。；;.\n]*\s*")
 _OPENS = (
     r"(?:how|what|whats|what's|when|where|which|who|whose|why"
     r"|can|could|do|does|did|is|are|am|will|would|may|should)\b"
@@ -28,12 +31,23 @@ _ASKS_IN_ENGLISH = re.compile(
     re.IGNORECASE,
 )
 _ASKS_IN_CHINESE = re.compile(
-    r"[吗呢么]\s*[?？]?\s*$|怎[么样]|什么|啥|哪|多少|多久|多长|多大|几[个天时点号种年月小]|如何|为何|为啥|谁"
+    r"吗\s*[?？]?\s*$|怎[么样]|什么|啥|哪|多少|多久|多长|多大|几[个天时点号种年月小]|如何|为何|为啥|谁"
     r"|能不能|可不可以|可以不|是不是|有没有|会不会|要不要|是否|能否|可否|需不需要"
+)
+#: Asks nothing of its own.
+_TAG = re.compile(
+    r"(?:是|真的|对|好|行|可以|这样)(?:吗|么|吧)|嗯*呢?"
+    r"|(?:oh )?(?:really|right|what|wtf|ok(?:ay)?|who knew)",
+    re.IGNORECASE,
+)
+#: Not the time that is asked for, but when it happens.
+_SETS_THE_SCENE = re.compile(
+    r"^\W*(?:when|where|once)\b(?! (?:is|are|was|were|do|does|did|will|would|can|could|should)\b)",
+    re.IGNORECASE,
 )
 #: Where a sentence may turn to a second question: the words behind begin with one.
 _TURN = re.compile(
-    r"\s*(?:,|;|，|；)\s*(?:and\s+|also\s+|还有|另外|以及|并且)?"
+    r"\s*[,;，；](?!\s*which\b)\s*(?:and\s+|also\s+|还有|另外|以及|并且)?"
     rf"|(?<!\bif)\s+and\s+(?:also\s+)?(?={_OPENS})"
     r"|(?:还有|另外|以及)",
     re.IGNORECASE,
@@ -103,7 +117,7 @@ def _clauses(line: str) -> list[str]:
         start = 0
         for turn in _TURN.finditer(sentence):
             before, after = sentence[start : turn.start()], sentence[turn.end() :]
-            if _asks(before) and _asks(after):
+            if _asks_in_words(before) and _asks_in_words(after):
                 found.append(before.strip())
                 start = turn.end()
         found.append(sentence[start:].strip())
@@ -111,9 +125,15 @@ def _clauses(line: str) -> list[str]:
 
 
 def _asks(piece: str) -> bool:
-    words = piece.strip()
-    if not any(character.isalnum() for character in words):
+    words = re.sub(r"^\W+|\W+$", "", piece)
+    if not words or _TAG.fullmatch(words):
         return False
-    if words.endswith(("?", "？")):
-        return True
-    return bool(_ASKS_IN_ENGLISH.search(words) or _ASKS_IN_CHINESE.search(words))
+    is_scrap = len(words) < SHORTEST_QUESTION
+    return (piece.rstrip().endswith(("?", "？")) and not is_scrap) or _asks_in_words(piece)
+
+
+def _asks_in_words(piece: str) -> bool:
+    """True where no question mark is needed to see that something is asked."""
+    if _SETS_THE_SCENE.match(piece):
+        return False
+    return bool(_ASKS_IN_ENGLISH.search(piece) or _ASKS_IN_CHINESE.search(piece))
