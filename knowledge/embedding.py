@@ -276,7 +276,8 @@ def _normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 class BatchingEmbedder:
     """The asynchronous front of an embedder: questions that wait together go as one batch.
 
-    An idle front starts at once; what arrives while the thread works is the next batch.
+    An idle front starts at once; what arrives while the thread works is the next batch. Those
+    who asked are woken one after the other: if all went on at once, nothing else could meanwhile.
     """
 
     def __init__(self, embedder: Embedder, *, max_batch: int = 16) -> None:
@@ -314,9 +315,14 @@ class BatchingEmbedder:
         self._thread.shutdown()  # its only work has ended, so this does not wait
 
     async def _work(self) -> None:
+        waking: asyncio.Task[None] | None = None
         try:
-            while batch := self._take_batch():
-                await self._embed(batch)
+            while (batch := self._take_batch()) or waking is not None:
+                answers = await self._embed([text for text, _ in batch]) if batch else []
+                if waking is not None:
+                    await waking
+                asked = [answer for _, answer in batch]
+                waking = asyncio.create_task(_wake(asked, answers)) if batch else None
         finally:
             self._worker = None
 
@@ -328,16 +334,25 @@ class BatchingEmbedder:
                 batch.append((text, answer))
         return batch
 
-    async def _embed(self, batch: list[tuple[str, asyncio.Future[NDArray[np.float32]]]]) -> None:
-        texts = [text for text, _ in batch]
+    async def _embed(self, texts: list[str]) -> Sequence[NDArray[np.float32] | Exception]:
         loop = asyncio.get_running_loop()
         try:
-            vectors = await loop.run_in_executor(self._thread, self._embedder.embed_queries, texts)
+            return list(
+                await loop.run_in_executor(self._thread, self._embedder.embed_queries, texts)
+            )
         except Exception as error:  # whatever it is, it belongs to those who asked
-            for _, answer in batch:
-                if not answer.done():
-                    answer.set_exception(error)
-            return
-        for (_, answer), vector in zip(batch, vectors, strict=True):
-            if not answer.done():
-                answer.set_result(vector)
+            return [error] * len(texts)
+
+
+async def _wake(
+    waiting: Sequence[asyncio.Future[NDArray[np.float32]]],
+    answers: Sequence[NDArray[np.float32] | Exception],
+) -> None:
+    for asked, answer in zip(waiting, answers, strict=True):
+        if asked.done():
+            continue
+        if isinstance(answer, Exception):
+            asked.set_exception(answer)
+        else:
+            asked.set_result(answer)
+        await asyncio.sleep(0)

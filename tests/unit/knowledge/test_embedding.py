@@ -134,6 +134,38 @@ async def test_failure_reaches_everyone_and_the_next_batch_works(
 
 
 @pytest.mark.asyncio
+async def test_between_two_who_asked_together_others_have_their_turn(
+    fake: FakeEmbedder, front: BatchingEmbedder
+) -> None:
+    happened: list[str] = []
+
+    async def ask(text: str) -> None:
+        await front.embed_query(text)
+        asyncio.get_running_loop().call_soon(happened.append, "others")
+        happened.append(text)
+
+    first = await hold(fake, front)
+    asking = [asyncio.create_task(ask(text)) for text in ("a", "bb", "ccc")]
+    await asyncio.sleep(0)
+    fake.gate.set()
+    await asyncio.gather(first, *asking)
+    await asyncio.sleep(0)
+    assert happened == ["a", "others", "bb", "others", "ccc", "others"]
+
+
+@pytest.mark.asyncio
+async def test_who_asks_while_the_last_are_woken_is_not_forgotten(
+    fake: FakeEmbedder, front: BatchingEmbedder
+) -> None:
+    async def ask_again(times: int) -> None:
+        for _ in range(times):
+            await front.embed_query("a")
+
+    await asyncio.wait_for(asyncio.gather(*(ask_again(n) for n in range(1, 8))), 5)
+    assert sum(map(len, fake.batches)) == 28
+
+
+@pytest.mark.asyncio
 async def test_closing_ends_the_thread_and_refuses_who_waits(fake: FakeEmbedder) -> None:
     front = BatchingEmbedder(fake)
     first = await hold(fake, front)
