@@ -84,6 +84,8 @@ class MessageReceived:
     in_reply_to: str | None = None
     #: False: group talk that the bot only overhears.
     addressed_to_bot: bool = True
+    #: Others read along, and the answer too.
+    in_group: bool = False
     #: For debugging only; never stored.
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
