@@ -13,6 +13,7 @@ from kfbot.conversation import Choice, HandoffReason, HistoryMessage, Language, 
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.follow_up import carried
 from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Passage, Retrieval, Scope
+from kfbot.knowledge_points import knowledge_points
 from kfbot.language import language_of
 from kfbot.messages import Citation
 from kfbot.several_questions import answered_together, questions_in
@@ -136,15 +137,16 @@ def label(passage: Passage) -> str:
 
 
 def answered(question: str, found: Retrieval, probability: float) -> Turn:
-    """The turn that answers with the best passage."""
-    best = found.passages[0]
+    """The turn that answers with the best passage, and with what else was asked for."""
+    points = knowledge_points(question, found.passages)
+    language = language_of(question)
     return Turn(
         question=question,
         decision="answer",
         confidence=probability,
-        text=best.quote or best.text,
-        citations=(cite(best, probability, language_of(question)),),
-        context=best.text,
+        text="\n\n".join(point.quote or point.text for point in points),
+        citations=tuple(cite(point, probability, language) for point in points),
+        context="\n\n".join(point.text for point in points),
         ranked=_ranked(found),
         evidence=found.evidence,
         timings_ms=found.timings_ms,
