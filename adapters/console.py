@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import TextIO
 
+from pydantic import Field
+
 from kfbot.adapter import AdapterSettings, Capabilities, ChannelAdapter
 from kfbot.errors import ChannelUnavailable
 from kfbot.messages import (
@@ -40,6 +42,9 @@ _UNSAFE = {
 
 class ConsoleSettings(AdapterSettings):
     """`platform = "console"` needs nothing else."""
+
+    #: Whoever sits at the terminal is alone with the bot.
+    messages_per_minute: int = Field(default=0, ge=0, le=1000)
 
 
 class ConsoleAdapter(ChannelAdapter):

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from kfbot.adapter import (
     AdapterSettings,
@@ -36,6 +43,9 @@ _Token = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,32}$")]
 
 class WebSettings(AdapterSettings):
     """`platform = "web"` needs nothing else."""
+
+    #: Pages and programs may ask as fast as they like, unless the operator says otherwise.
+    messages_per_minute: int = Field(default=0, ge=0, le=1000)
 
 
 class _Post(BaseModel):

@@ -70,6 +70,8 @@ class WebhookSettings(AdapterSettings):
 
     #: `whsec_` and base64, as the Standard Webhooks spec has it; one for both ways.
     secret: SecretStr
+    #: The other side knows its customers, and limits them by itself.
+    messages_per_minute: int = Field(default=0, ge=0, le=1000)
     #: Where our messages go. It may hold a password or a key, so it does not print.
     callback_url: str | None = Field(default=None, repr=False)
     #: "callback": messages are posted to callback_url. "response": the answer to a request

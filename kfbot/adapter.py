@@ -36,6 +36,12 @@ class AdapterSettings(BaseModel):
     knowledge: tuple[str, ...] = Field(default=())
     #: Of documents that have such a field only those with this value: {product = "kettle"}.
     filter: dict[FilterText, FilterText] = Field(default={})
+    #: Questions that are put to nobody in particular are answered in groups, if the bot is very
+    #: sure of the answer.
+    overhear: bool = False
+    #: Messages of one person in a group that are answered; a group as a whole, or a private
+    #: chat, gets three times as many. 0: no limit.
+    messages_per_minute: int = Field(default=20, ge=0, le=1000)
     #: Messages a second that go out over all replicas; None: as the platform has it.
     rate_per_second: float | None = Field(default=None, gt=0, le=1000)
 
@@ -57,6 +63,10 @@ class Capabilities:
     idempotency_key: bool = False
     #: Messages a second over the whole account; None: no limit known.
     rate_per_second: float | None = None
+    #: How many may go at once after a pause; None: a second's worth.
+    burst: int | None = None
+    #: Shortest time between two messages in one chat, whatever their threads and members.
+    seconds_per_chat: float = 0.0
     #: The other side gets a turn's messages in the response to its own request, or from the
     #: transcript; they are not pushed through `send`.
     pulls_replies: bool = False
@@ -103,6 +113,9 @@ class ChannelAdapter(ABC):
     internal: ClassVar[bool] = False
     #: True: another process serves it; its conversations are left to that.
     parked: ClassVar[bool] = False
+    #: So many `listen` are followed side by side, where storing one event after the other would
+    #: make a busy platform wait. Each is asked for its next event once its last one is stored.
+    streams: ClassVar[int] = 1
 
     def __init__(self, channel: str, settings: AdapterSettings) -> None:
         self.channel = channel
@@ -118,6 +131,21 @@ class ChannelAdapter(ABC):
         traceback: TracebackType | None,
     ) -> None:
         return None
+
+    async def check(self) -> str:
+        """Who the platform takes us for, in a few words; empty: there is nothing to ask.
+
+        Asked by `kfbot check`, inside of `async with`.
+
+        Raises:
+            ChannelUnavailable: It did not answer.
+            ChannelUnauthorized: The credentials are refused; its text says what to do.
+        """
+        return ""
+
+    def seconds_between(self, conversation: ConversationId) -> float:
+        """Shortest time between two messages in the chat of a conversation."""
+        return self.capabilities.seconds_per_chat
 
     @abstractmethod
     async def send(self, message: OutboundMessage) -> DeliveryReceipt:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from kfbot import confidence
 from kfbot.conversation import Choice, HandoffReason, HistoryMessage, Language, Turn
+from kfbot.correction import correction
 from kfbot.errors import KnowledgeBaseUnavailable
-from kfbot.follow_up import carried
+from kfbot.follow_up import (
+    LEANING_DIAL,
+    LEANS_FROM,
+    better_joined,
+    carried,
+    context,
+    leaning,
+)
 from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Passage, Retrieval, Scope
 from kfbot.knowledge_points import knowledge_points
 from kfbot.language import language_of
@@ -76,21 +84,39 @@ async def _decide(
 ) -> Turn:
     if not any(character.isalnum() for character in question):
         return _smalltalk(question, texts(language).empty, Retrieval(query=question), 0.0)
-    found = await _search(question, knowledge, scope)
-    assessment = confidence.assess(found, max_wrong_percent)
+    fix = correction(question, history)
+    words = fix.meant if fix else question
+    found = await _search(words, knowledge, scope)
+    earlier = context(history, fix)
+    likely = 1.0 if fix else leaning(question, _leading(found)) if earlier else 0.0
+    leans = likely >= LEANS_FROM
+    # What was meant may be taken wrong as well.
+    assessment = confidence.assess(found, max_wrong_percent * (LEANING_DIAL if leans else 1))
     if wants_person(question):
         return _handed_off(question, language, found, assessment.probability, "asked_for_person")
-    if assessment.decision != "answer" and (kind := small_talk(question)):
+    unsure = assessment.decision != "answer"
+    if unsure and (kind := small_talk(question)):
         says = texts(language).small_talk[kind]
         return _smalltalk(question, says, found, assessment.probability)
-    joined_question = carried(question, history)
-    if assessment.decision != "answer" and joined_question != question:
-        # The question itself stands last.
-        more = await _search(joined_question[-SEARCHED_LENGTH:], knowledge, scope)
-        joined = confidence.assess(more, max_wrong_percent)
-        if joined.probability > assessment.probability:
-            question, found, assessment = joined_question, more, joined
+    if unsure and earlier and (leans or assessment.decision == "handoff"):
+        more = await _search(words, knowledge, scope, earlier)
+        joined = confidence.assess(more, max_wrong_percent * LEANING_DIAL)
+        if better_joined(likely, assessment.probability, joined.probability):
+            found = more
+            # The question itself stands last.
+            question = carried(question, history) if leans else question
+            assessment = joined if leans else _doubted(joined, likely)
     return _decided(question, language, found, assessment)
+
+
+def _leading(found: Retrieval) -> Mapping[str, float]:
+    """The evidence on the first passage."""
+    return found.evidence.get(found.passages[0].kind, {}) if found.passages else {}
+
+
+def _doubted(joined: confidence.Assessment, likely: float) -> confidence.Assessment:
+    """For a question that hardly leans nothing is offered that only earlier ones lead to."""
+    return confidence.Assessment(joined.probability * likely, "handoff")
 
 
 def _decided(
@@ -103,8 +129,12 @@ def _decided(
     return _handed_off(question, language, found, assessment.probability, "unsure")
 
 
-async def _search(question: str, knowledge: KnowledgeBase, scope: Scope) -> Retrieval:
-    return await knowledge.search(question[:SEARCHED_LENGTH], names=scope.names, where=scope.where)
+async def _search(
+    question: str, knowledge: KnowledgeBase, scope: Scope, earlier: Sequence[str] = ()
+) -> Retrieval:
+    return await knowledge.search(
+        question[:SEARCHED_LENGTH], names=scope.names, where=scope.where, earlier=earlier
+    )
 
 
 def _language(question: str, history: Sequence[HistoryMessage]) -> Language:

@@ -15,6 +15,7 @@ from typing import Any
 from kfbot.adapter import ChannelAdapter
 from kfbot.answer import answer_question
 from kfbot.changes import Changes
+from kfbot.chat_loads import ChatLoads
 from kfbot.conversation import HistoryMessage, Turn
 from kfbot.errors import ChannelError, ChannelUnauthorized, StoreUnavailable
 from kfbot.handoff import Handoff
@@ -31,6 +32,7 @@ from kfbot.store.jobs import JobStore
 from kfbot.store.keys import KeyStore
 from kfbot.store.notices import knowledge_notice
 from kfbot.store.transcripts import TranscriptStore
+from kfbot.typing_sign import TypingSign
 from kfbot.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,8 @@ class Application:
     handoff: Handoff
     dead_letters: DeadLetterStore
     jobs: JobStore
+    loads: ChatLoads
+    typing: TypingSign
     keys: KeyStore
     changes: Changes
     upkeep: Upkeep
@@ -75,8 +79,13 @@ class Application:
                 tasks.create_task(self._follow_knowledge(), name="knowledge")
             tasks.create_task(self.upkeep.run(), name="upkeep")
             tasks.create_task(self.reloading.run(), name="reloading")
-            # Not a task beside the channels: they stay open until it has finished what it holds.
-            await self.inbox.run()
+            tasks.create_task(self.loads.run(), name="loads")
+            try:
+                # Not a task beside the channels: they stay open until it has finished what it
+                # holds.
+                await self.inbox.run()
+            finally:
+                await self.typing.close()
 
     async def ask(self, query: str, *, history: Sequence[HistoryMessage] = ()) -> Turn:
         """Answer a question that belongs to no conversation; nothing is stored."""
@@ -133,14 +142,12 @@ class Application:
         A broken connection is taken up again, less and less often; refused credentials are
         for a person to mend.
         """
-        attempts = 0
+        attempts, heard = 0, asyncio.Event()
         while True:
             try:
                 async with adapter:
                     self.outbox.stopped.pop(channel, None)
-                    async for event in adapter.listen():
-                        attempts = 0
-                        await self._store(event)
+                    await self._follow_all(adapter, heard)
                     # A platform that calls us: open until the end.
                     await asyncio.Event().wait()
             except ChannelUnauthorized as error:
@@ -149,14 +156,34 @@ class Application:
             except ChannelError as error:
                 self._report_down(channel, error)
                 pause = backoff(
-                    attempts, retry_after_seconds=getattr(error, "retry_after_seconds", None)
+                    0 if heard.is_set() else attempts,
+                    retry_after_seconds=getattr(error, "retry_after_seconds", None),
                 )
             except Exception as error:
                 logger.exception("channel failed", extra={"event": "channel_failed"})
                 self.outbox.stopped[channel] = type(error).__name__
-                pause = backoff(attempts)
-            attempts += 1
+                pause = backoff(0 if heard.is_set() else attempts)
+            attempts = 1 if heard.is_set() else attempts + 1
+            heard.clear()
             await asyncio.sleep(pause.total_seconds())
+
+    async def _follow_all(self, adapter: ChannelAdapter, heard: asyncio.Event) -> None:
+        """Store what the streams of an adapter yield, until all end or the first fails."""
+        streams = [
+            asyncio.create_task(self._follow(adapter, heard), name=adapter.channel)
+            for _ in range(adapter.streams)
+        ]
+        try:
+            await asyncio.gather(*streams)
+        finally:
+            for stream in streams:
+                stream.cancel()
+            await asyncio.gather(*streams, return_exceptions=True)
+
+    async def _follow(self, adapter: ChannelAdapter, heard: asyncio.Event) -> None:
+        async for event in adapter.listen():
+            heard.set()
+            await self._store(event)
 
     def _report_down(self, channel: str, error: ChannelError) -> None:
         logger.error("channel down: %s", error, extra={"event": "channel_down"})

@@ -16,33 +16,39 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from kfbot.adapter import ChannelAdapter
+from kfbot.admin import Admin
 from kfbot.application import API_CHANNEL, Application
 from kfbot.changes import Changes
+from kfbot.chat_loads import ChatLoads
 from kfbot.desk import AgentDesk
 from kfbot.dialogue import Dialogue
 from kfbot.errors import SettingsError
 from kfbot.handoff import Handoff
 from kfbot.inbox import Inbox
+from kfbot.jobs import Jobs
 from kfbot.knowledge_base import KnowledgeBase, Progress
+from kfbot.manners import Manners
 from kfbot.outbox import Outbox
 from kfbot.permissions import check_knowledge, scopes_of
 from kfbot.reloading import Reloading, plans_of
-from kfbot.settings import DatabaseSettings, KnowledgeSettings, Settings, describe
+from kfbot.settings import QdrantSettings, Settings, describe
+from kfbot.store.accounts import AccountStore
 from kfbot.store.clock import DatabaseClock
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.dead_letters import DeadLetterStore
 from kfbot.store.engine import Database
 from kfbot.store.jobs import JobStore
 from kfbot.store.keys import KeyStore
+from kfbot.store.manners import MannersStore
 from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.presence import Presence, new_owner
 from kfbot.store.transcripts import TranscriptStore
+from kfbot.typing_sign import TypingSign
 from kfbot.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from knowledge.embedding import Embedder
-    from knowledge.intake import Intake
 
 logger = logging.getLogger(__name__)
 
@@ -75,36 +81,33 @@ async def open_knowledge(
     """
     # LlamaIndex takes seconds to import; commands that talk to a server do without it.
     from kfbot.store.chunks import KnowledgeStore
+    from knowledge.intake import intake_of
     from knowledge.load import Knowledge
+    from knowledge.qdrant_points import open_engine
 
     embedder = await asyncio.to_thread(_embedder, settings, report, models)
-    intakes = {name: _intake(section) for name, section in settings.knowledge.items()}
+    intakes = {name: intake_of(section) for name, section in settings.knowledge.items()}
     store = KnowledgeStore(database)
     cache = copies or settings.data_dir / "sources"
-    async with Knowledge(intakes, store, embedder, settings.data_dir, cache=cache) as knowledge:
+    async with (
+        open_engine(settings.qdrant) as engine,
+        Knowledge(
+            intakes, store, embedder, settings.data_dir, cache=cache, engine=engine
+        ) as knowledge,
+    ):
         yield knowledge
 
 
-def _intake(section: KnowledgeSettings) -> Intake:
-    from knowledge.cleaning import CleaningPolicy
-    from knowledge.cleaning.masking import DEFAULT
-    from knowledge.intake import Intake
-    from knowledge.sources.contract import Fetching
+async def check_qdrant(section: QdrantSettings) -> str:
+    """The state of the Qdrant server of the settings, in one line.
 
-    return Intake(
-        sources=section.sources,
-        description=section.description,
-        languages=section.languages,
-        path_fields=section.fields.path,
-        fetching=Fetching(allow_private=section.allow_private, max_pages=section.max_pages),
-        policy=CleaningPolicy(
-            repair="repair" in section.clean,
-            drop_noise="noise" in section.clean,
-            mask=DEFAULT if section.mask == "default" else frozenset(section.mask),
-            keep=section.keep,
-        ),
-        merges_duplicates="duplicates" in section.clean,
-    )
+    Raises:
+        KnowledgeBaseUnavailable: It cannot be used.
+        SettingsError: What talks to it is not installed.
+    """
+    from knowledge.qdrant_points import look_at
+
+    return await look_at(section)
 
 
 def _embedder(
@@ -129,60 +132,6 @@ async def check_embedding(settings: Settings, report: Callable[[str], None]) -> 
     embedder = await asyncio.to_thread(_embedder, settings, report)
     await asyncio.to_thread(embedder.embed_queries, ["?"])
     return embedder.dimensions
-
-
-async def run_evaluation(
-    settings: Settings,
-    knowledge: Mapping[str, Sequence[str]],
-    questions: Path,
-    *,
-    outputs: Mapping[str, Path],
-    progress: Progress,
-    report: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
-    """Ask questions of a throw-away knowledge base and return the report as JSON.
-
-    Args:
-        knowledge: Files and folders of each knowledge base, by its name.
-        questions: JSONL.
-        outputs: Where to write "predictions", "report" and "html"; each may be absent.
-
-    Raises:
-        KnowledgeBaseError: The input is bad, or the model cannot be used; nothing was written.
-    """
-    from knowledge import evaluation
-
-    task = evaluation.prepare(knowledge, questions, outputs)
-    with TemporaryDirectory(prefix="kfbot-evaluate-") as folder:
-        throwaway = settings.model_copy(
-            update={
-                "data_dir": Path(folder),
-                "database": DatabaseSettings(),
-                "knowledge": {
-                    name: KnowledgeSettings(sources=tuple(sources))
-                    for name, sources in knowledge.items()
-                },
-            }
-        )
-        models = settings.data_dir / "models"
-        async with (
-            open_database(throwaway) as database,
-            open_knowledge(throwaway, database, report, models=models) as base,
-        ):
-            return await evaluation.evaluate(
-                task,
-                base,
-                max_wrong_percent=settings.decision.max_wrong_percent,
-                progress=progress,
-                report=report,
-            )
-
-
-def evaluation_rows(groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """A table of a report's groups: a label, then one cell a group."""
-    from knowledge.evaluation_report import rows_of
-
-    return rows_of(groups)
 
 
 async def inspect_sources(sources: Sequence[str], progress: Progress) -> list[dict[str, Any]]:
@@ -263,11 +212,28 @@ def wire(
     clock, owner = clock or DatabaseClock(database), owner or new_owner()
     changes = Changes()
     database.subscribe(changes.announce)
-    messages = MessageStore(database, clock, channels=_served(channels))
+    limited = [name for name, one in channels.items() if one.settings.messages_per_minute]
+    messages = MessageStore(database, clock, channels=_served(channels), limited=limited)
     conversations, transcripts = ConversationStore(database), TranscriptStore(database)
     outcomes = OutcomeStore(database, clock)
     outbox = Outbox(messages, channels, clock)
     scopes = scopes_of(settings.knowledge, channels)
+    jobs, typing = JobStore(database, clock, owner), TypingSign(channels)
+    handoff = Handoff(
+        conversations=conversations,
+        transcripts=transcripts,
+        outcomes=outcomes,
+        channels=channels,
+        desks=desks,
+    )
+    loads = ChatLoads(
+        jobs=Jobs(jobs, knowledge),
+        store=jobs,
+        conversations=conversations,
+        transcripts=transcripts,
+        outcomes=outcomes,
+        channels=channels,
+    )
     inbox = Inbox(
         owner=owner,
         messages=messages,
@@ -276,24 +242,30 @@ def wire(
             knowledge,
             conversations,
             transcripts,
+            manners=Manners(MannersStore(database), channels),
+            admin=Admin(
+                knowledge=knowledge,
+                accounts=AccountStore(database),
+                transcripts=transcripts,
+                channels=channels,
+                scopes=scopes,
+                max_wrong_percent=settings.decision.max_wrong_percent,
+                hand_back=handoff.hand_back,
+                clock=clock,
+            ),
             scopes=scopes,
             max_wrong_percent=settings.decision.max_wrong_percent,
             clock=clock,
+            on_turn=typing.show,
         ),
         outbox=outbox,
         channels=channels,
         desks=desks,
         changes=changes,
         clock=clock,
+        on_load=loads.start,
     )
     database.subscribe(inbox.hear)
-    handoff = Handoff(
-        conversations=conversations,
-        transcripts=transcripts,
-        outcomes=outcomes,
-        channels=channels,
-        desks=desks,
-    )
     return Application(
         settings=settings,
         place=place or settings.data_dir,
@@ -305,7 +277,9 @@ def wire(
         outbox=outbox,
         handoff=handoff,
         dead_letters=DeadLetterStore(database, clock),
-        jobs=JobStore(database, clock, owner),
+        jobs=jobs,
+        loads=loads,
+        typing=typing,
         keys=KeyStore(database),
         changes=changes,
         upkeep=Upkeep(
@@ -384,9 +358,11 @@ def platforms() -> list[str]:
     """The platforms that there is an adapter file for, without importing their SDKs."""
     import adapters
 
-    return sorted(
-        file.stem
+    files = [
+        file
         for folder in adapters.__path__
-        for file in Path(folder).glob("*.py")
+        for pattern in ("*.py", "*/__init__.py")
+        for file in Path(folder).glob(pattern)
         if "\nADAPTER = " in file.read_text(encoding="utf-8")
-    )
+    ]
+    return sorted(file.parent.name if file.stem == "__init__" else file.stem for file in files)

@@ -2,20 +2,25 @@
 
 The probability that the first passage answers is a logistic combination of named signals,
 fitted on public question sets by `python -m knowledge.fit_confidence`; its coefficients lie in
-confidence.json beside their sources. FAQ entries and documents have a combination each. For
-FAQ entries a second one, the gate, tells whether the question is about this field at all.
+confidence.json beside their sources. FAQ entries and documents have a combination each. A second
+one is the gate: for FAQ entries it tells whether the question is about this field at all, for
+documents whether the passage says what is asked, or is only about it.
+What an operator has calibrated (`kfbot.calibration`) comes with the passages and corrects it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
+from kfbot.calibration import Adjustment, Curve, between, sigmoid
 from kfbot.knowledge_base import Passage, PassageKind, Retrieval
 
 #: What a signal may add or take away is bounded: so many standard deviations.
@@ -24,6 +29,7 @@ _FARTHEST = 4.0
 CHOICES = 3
 
 Target = Literal["first", "one_of_three"]
+_NO_ADJUSTMENTS: Mapping[PassageKind, Adjustment] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class Logistic:
 
     def probability(self, evidence: Mapping[str, float]) -> float:
         """Between 0 and 1."""
-        return _sigmoid(self.bias + sum(self.contributions(evidence).values()))
+        return sigmoid(self.bias + sum(self.contributions(evidence).values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +73,12 @@ class Model:
     """The probability that the first passage, or one of the first three, answers."""
 
     match: Logistic
-    #: Is the question about this field: asked in the language of what was found …
+    #: For questions in the language of what was found …
     gate: Logistic | None
     #: … and in another one.
     gate_foreign: Logistic | None
-    #: Log-odds of the product are stretched and moved by these to be true frequencies
-    #: (Platt 1999).
-    stretch: float
-    shift: float
+    #: Turns their product into true frequencies.
+    curve: Curve
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
@@ -84,19 +88,34 @@ class Model:
             match=Logistic.read(data["match"]),
             gate=Logistic.read(gate) if gate else None,
             gate_foreign=Logistic.read(foreign) if foreign else None,
-            stretch=data["stretch"],
-            shift=data["shift"],
+            curve=Curve(*data["curve"]),
         )
 
     def probability(self, evidence: Mapping[str, float]) -> float:
         """Between 0 and 1."""
-        product = self.match.probability(evidence)
-        if evidence.get("foreign", 0.0) > 0.5:
-            product *= self.gate_foreign.probability(evidence) if self.gate_foreign else 1.0
-        elif self.gate is not None:
-            product *= self.gate.probability(evidence) ** 2
-        product = min(max(product, 1e-6), 1 - 1e-6)
-        return _sigmoid(self.stretch * math.log(product / (1 - product)) + self.shift)
+        gate, power = self._gate_for(evidence)
+        passed = gate.probability(evidence) ** power if gate else 1.0
+        return self.curve.probability(self.match.probability(evidence) * passed)
+
+    def contributions(self, evidence: Mapping[str, float]) -> dict[str, float]:
+        """What each signal adds to the log-odds, in both combinations together."""
+        added = self.match.contributions(evidence)
+        gate, power = self._gate_for(evidence)
+        for name, more in (gate.contributions(evidence) if gate else {}).items():
+            added[name] = added.get(name, 0.0) + power * more
+        return added
+
+    @property
+    def usual(self) -> dict[str, float]:
+        """What each signal is on average."""
+        gates = [one.signals for one in (self.gate_foreign, self.gate) if one is not None]
+        signals = {name: one for each in (*gates, self.match.signals) for name, one in each.items()}
+        return {name: one.mean for name, one in signals.items()}
+
+    def _gate_for(self, evidence: Mapping[str, float]) -> tuple[Logistic | None, int]:
+        """The gate that counts, and how often it does."""
+        foreign = evidence.get("foreign", 0.0) > 0.5
+        return (self.gate_foreign, 1) if foreign else (self.gate, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +133,7 @@ def assess(found: Retrieval, max_wrong_percent: float) -> Assessment:
     """Decide what to do with what was found.
 
     Args:
+        found: Its calibrations correct what is said of passages of their knowledge bases.
         max_wrong_percent: The dial: so many of 100 answers may be wrong.
     """
     if not found.passages:
@@ -122,36 +142,54 @@ def assess(found: Retrieval, max_wrong_percent: float) -> Assessment:
     if not found.evidence.get(kind):
         # Nothing speaks for the first passage: a person must look.
         return Assessment(0.0, "handoff")
-    probability = model(kind, "first").probability(found.evidence[kind])
-    if probability >= threshold(kind, max_wrong_percent):
+    adjustments = _adjustments(found)
+    probability = _corrected(model(kind, "first"), found.evidence[kind], adjustments.get(kind))
+    if probability >= threshold(kind, max_wrong_percent, adjustments.get(kind)):
         return Assessment(probability, "answer")
-    among = max(
-        model(other, "one_of_three").probability(signals)
-        for other, signals in found.evidence.items()
-    )
     choices = _choices(found.passages)
-    if max(among, probability) >= _data()["clarify_from"] and len(choices) > 1:
+    likely = max(among(found.evidence, adjustments), probability)
+    if likely >= clarify_from() and len(choices) > 1:
         return Assessment(probability, "clarify", choices)
     return Assessment(probability, "handoff")
 
 
-def threshold(kind: PassageKind, max_wrong_percent: float) -> float:
+def among(
+    evidence: Mapping[PassageKind, Mapping[str, float]],
+    adjustments: Mapping[PassageKind, Adjustment] = _NO_ADJUSTMENTS,
+) -> float:
+    """The probability that one of the first three answers."""
+    return max(
+        _corrected(model(kind, "one_of_three"), signals, adjustments.get(kind))
+        for kind, signals in evidence.items()
+    )
+
+
+def threshold(
+    kind: PassageKind, max_wrong_percent: float, adjustment: Adjustment | None = None
+) -> float:
     """The least probability at which at most so many of 100 answers were wrong when fitted.
 
     Between the fitted points it is interpolated, beyond the last ones they hold.
     """
-    points: list[list[float]] = _data()["kinds"][kind]["thresholds"]
-    below = [point for point in points if point[0] <= max_wrong_percent]
-    above = [point for point in points if point[0] >= max_wrong_percent]
-    if not below or not above:
-        return (below or above)[-1 if below else 0][1]
-    (x0, y0), (x1, y1) = below[-1], above[0]
-    return y0 if x0 == x1 else y0 + (y1 - y0) * (max_wrong_percent - x0) / (x1 - x0)
+    points = adjustment.thresholds if adjustment else _data()["kinds"][kind]["thresholds"]
+    return between(points, max_wrong_percent)
+
+
+def clarify_from() -> float:
+    """Choices are offered where it is so likely that one of them answers."""
+    least: float = _data()["clarify_from"]
+    return least
+
+
+@cache
+def signals_version() -> str:
+    """Another one means other signals or weights: what was calibrated before is void."""
+    return hashlib.blake2s(_text().encode(), digest_size=8).hexdigest()
 
 
 def explain(kind: PassageKind, evidence: Mapping[str, float]) -> list[tuple[str, float]]:
     """What counted, the strongest first: signals with what each added to the log-odds."""
-    added = model(kind, "first").match.contributions(evidence)
+    added = model(kind, "first").contributions(evidence)
     return sorted(added.items(), key=lambda item: -abs(item[1]))
 
 
@@ -169,12 +207,32 @@ def _choices(passages: Sequence[Passage]) -> tuple[Passage, ...]:
     return tuple(by_name.values())[:CHOICES]
 
 
+def _adjustments(found: Retrieval) -> dict[PassageKind, Adjustment]:
+    """For each kind, what the knowledge base of its first passage was found to need."""
+    first: dict[PassageKind, str] = {}
+    for passage in found.passages:
+        first.setdefault(passage.kind, passage.knowledge_base)
+    calibrated = {
+        kind: found.calibrations[name].adjustments
+        for kind, name in first.items()
+        if name in found.calibrations
+    }
+    return {kind: those[kind] for kind, those in calibrated.items() if kind in those}
+
+
+def _corrected(
+    fitted: Model, evidence: Mapping[str, float], adjustment: Adjustment | None
+) -> float:
+    probability = fitted.probability(evidence)
+    return adjustment.curve.probability(probability) if adjustment else probability
+
+
+@cache
+def _text() -> str:
+    return files("kfbot").joinpath("confidence.json").read_text(encoding="utf-8")
+
+
 @cache
 def _data() -> dict[str, Any]:
-    text = files("kfbot").joinpath("confidence.json").read_text(encoding="utf-8")
-    data: dict[str, Any] = json.loads(text)
+    data: dict[str, Any] = json.loads(_text())
     return data
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

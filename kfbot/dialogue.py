@@ -7,13 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from kfbot.admin import Admin
+from kfbot.answer import answer_question
 from kfbot.clarification import chosen
+from kfbot.commands import parse
 from kfbot.conversation import Choice, Conversation, bot_may_speak
-from kfbot.etiquette import answerable, burst
+from kfbot.etiquette import OVERHEARD_MAX_WRONG_PERCENT, answerable, burst
 from kfbot.knowledge_base import NOTHING, KnowledgeBase, Scope
 from kfbot.language import language_of
+from kfbot.manners import Manners
 from kfbot.messages import (
     ButtonPressed,
+    ConversationId,
     ConversationMoved,
     InboundEvent,
     MessageDeleted,
@@ -52,14 +57,14 @@ class Batch:
 def next_batch(waiting: Sequence[StoredEvent], now: datetime) -> Batch:
     """The events to work on next, edits and deletions of waiting messages folded in."""
     first = waiting[0]
-    if not isinstance(first.event, MessageReceived) or not answerable(first.event):
+    if not isinstance(first.event, MessageReceived) or not _may_be_joined(first.event):
         return Batch((first,), first.event)
     run: list[tuple[StoredEvent, MessageReceived]] = []
     folded: list[StoredEvent] = []
     for stored in waiting:
         event = stored.event
         if isinstance(event, MessageReceived):
-            if not answerable(event) or event.sender.id != first.event.sender.id:
+            if not _may_be_joined(event) or event.sender.id != first.event.sender.id:
                 break
             run.append((stored, event))
         elif isinstance(event, MessageEdited | MessageDeleted):
@@ -69,6 +74,11 @@ def next_batch(waiting: Sequence[StoredEvent], now: datetime) -> Batch:
         else:
             break
     return _joined(run, folded, now)
+
+
+def _may_be_joined(message: MessageReceived) -> bool:
+    """A command stands alone, and so does what is not meant for the bot."""
+    return answerable(message) and parse(message.text) is None
 
 
 def _fold(
@@ -124,14 +134,25 @@ class Dialogue:
         conversations: ConversationStore,
         transcripts: TranscriptStore,
         *,
+        manners: Manners,
+        admin: Admin,
         scopes: Mapping[str, Scope],
         max_wrong_percent: float,
         clock: Callable[[], datetime],
+        on_turn: Callable[[ConversationId], None],
     ) -> None:
-        """`scopes`: what a channel's customers may be answered from; absent: nothing."""
+        """Connect the parts.
+
+        Args:
+            scopes: What a channel's customers may be answered from; absent: nothing.
+            on_turn: Told where an answer is about to be looked for.
+        """
         self._knowledge = knowledge
         self._conversations = conversations
         self._transcripts = transcripts
+        self._manners = manners
+        self._admin = admin
+        self._on_turn = on_turn
         self._scopes = scopes
         self._max_wrong_percent = max_wrong_percent
         self._clock = clock
@@ -167,7 +188,24 @@ class Dialogue:
             agent = event.sender.display_name or event.sender.id
             return Outcome(before=conversation, after=conversation, owner_change=("claim", agent))
         if not answerable(event):
-            return Outcome(before=conversation, after=conversation)
+            return await self._overheard(conversation, batch, event)
+        command = parse(event.text)
+        if command is not None and self._admin.is_admin(event):
+            return await self._admin.respond(conversation, event, command)
+        if bot_may_speak(conversation):
+            verdict = await self._manners.judge(event, batch.events)
+            if verdict == "notice":
+                notice = texts(language_of(event.text)).too_many
+                return _says(conversation, Reply(text=notice, is_aside=True))
+            if verdict != "answer":
+                return Outcome(before=conversation, after=conversation)
+        if command is not None:
+            return await self._admin.turn_away(conversation, event, command)
+        return await self._asked(conversation, batch, event)
+
+    async def _asked(
+        self, conversation: Conversation, batch: Batch, event: MessageReceived
+    ) -> Outcome:
         context = await self._context(conversation, batch)
         if bot_may_speak(conversation) and (choice := chosen(event.text, context.choices)):
             if isinstance(choice, Choice):
@@ -175,10 +213,34 @@ class Dialogue:
             return await self._person(conversation, event.text)
         return await self._ask(conversation, context, event.text)
 
+    async def _overheard(
+        self, conversation: Conversation, batch: Batch, event: MessageReceived
+    ) -> Outcome:
+        """Answer what nobody in particular was asked, where the bot is very sure; else nothing."""
+        nothing = Outcome(before=conversation, after=conversation)
+        if not self._manners.may_overhear(event) or not bot_may_speak(conversation):
+            return nothing
+        if await self._manners.judge(event, batch.events) != "answer":
+            return nothing
+        turn = await answer_question(
+            event.text,
+            self._knowledge,
+            scope=self._scopes.get(conversation.address.channel, NOTHING),
+            max_wrong_percent=min(self._max_wrong_percent, OVERHEARD_MAX_WRONG_PERCENT),
+        )
+        if turn.decision != "answer":
+            return nothing
+        outcome = outcome_of(conversation, turn)
+        # Nobody asked the bot: it does not ask for a verdict either.
+        plain = tuple(replace(reply, buttons=()) for reply in outcome.replies)
+        return replace(outcome, replies=plain)
+
     async def _context(self, conversation: Conversation, batch: Batch) -> Context:
         return await self._transcripts.context(conversation.id, batch.events[0].event.event_id)
 
     async def _ask(self, conversation: Conversation, context: Context, question: str) -> Outcome:
+        if bot_may_speak(conversation):
+            self._on_turn(conversation.address)
         return await take_turn(
             conversation,
             question,
@@ -205,11 +267,16 @@ class Dialogue:
         known = {_meaning(one.rsplit("\n", 1)[-1]) for one in (asked, last or "")}
         if not reads.strip() or _meaning(reads) in known:
             return Outcome(before=conversation, after=conversation)
+        channel = conversation.address.channel
+        if await self._manners.is_paused(conversation.address) or (
+            await self._transcripts.was_overheard(conversation.id, channel, event.message_id)
+        ):
+            return Outcome(before=conversation, after=conversation)
         return await self._ask(conversation, await self._context(conversation, batch), reads)
 
     async def _pressed(self, conversation: Conversation, event: ButtonPressed) -> Outcome:
         button = await self._conversations.find_button(conversation.id, event.token)
-        if not bot_may_speak(conversation):
+        if not bot_may_speak(conversation) or await self._manners.is_paused(conversation.address):
             return Outcome(before=conversation, after=conversation, pressed=event.token)
         if button is None or button.expires_at < self._clock():
             asked = await self._transcripts.last_question(conversation.id)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from kfbot.messages import MessageReceived
 
@@ -12,7 +14,17 @@ from kfbot.messages import MessageReceived
 BURST_PAUSE = timedelta(milliseconds=700)
 #: … and so long after its first one at most.
 BURST_LIMIT = timedelta(seconds=3)
+#: Messages are counted over so long.
+WINDOW = timedelta(minutes=1)
+#: A chat as a whole gets so many times what one person in a group gets.
+SHARE = 3
+#: What the bot only overhears is answered where of 100 such answers at most so many are wrong.
+OVERHEARD_MAX_WRONG_PERCENT = 1.0
 
+Verdict = Literal["answer", "notice", "silence"]
+
+# "@bob …", as people write it and as Slack does.
+_TO_SOMEBODY = re.compile(r"\s*<?@")
 _END = re.compile(r"[?？!！。.…~～)）\"”]\s*$|[吗呢么吧嘛]\s*$")
 _ASKS = re.compile(
     r"\b(how|what|when|where|which|who|why|can|could|do|does|is|are|will|would|may|should)\b"
@@ -46,3 +58,78 @@ def burst(
     first, last = messages[0][1], messages[-1][1]
     due = min(last + BURST_PAUSE, first + BURST_LIMIT)
     return len(messages), max(due - now, timedelta())
+
+
+def overhearable(message: MessageReceived) -> bool:
+    """True for a whole question of a customer that is put to nobody in particular.
+
+    What answers or names somebody is talk between people.
+    """
+    return (
+        message.sender.role == "customer"
+        and not message.addressed_to_bot
+        and message.in_reply_to is None
+        and _TO_SOMEBODY.match(message.text) is None
+        and complete(message.text)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A customer's message, as it is counted."""
+
+    inbox_id: int
+    sender: str
+    #: As the platform has it: what waited for us was not written at once.
+    sent_at: datetime
+
+
+def within_limit(
+    heard: Sequence[Heard], ours: Collection[int], *, per_minute: int, in_group: bool
+) -> Verdict:
+    """What becomes of a turn, with so many messages in its chat before it.
+
+    The same on every replica: nothing but what is stored counts.
+
+    Args:
+        heard: The chat's messages, the newest first, which is one of the turn's: at least those
+            of `needed` many.
+        ours: Inbox ids of the turn's messages.
+        per_minute: Of one person in a group. The chat as a whole gets `SHARE` times as many.
+
+    Returns:
+        "notice" for the first turn that is over a limit, "silence" for those that follow until
+        a minute has passed without one.
+    """
+    verdicts = {_verdict(heard, ours, per_minute * SHARE)}
+    if in_group:
+        by_person = [one for one in heard if one.sender == heard[0].sender]
+        verdicts.add(_verdict(by_person, ours, per_minute))
+    return next(one for one in ("silence", "notice", "answer") if one in verdicts)
+
+
+def needed(per_minute: int, count: int) -> int:
+    """How many messages `within_limit` has to see for a turn of `count` messages."""
+    return 2 * per_minute * SHARE + count
+
+
+def _verdict(heard: Sequence[Heard], ours: Collection[int], limit: int) -> Verdict:
+    def is_over(place: int) -> bool:
+        earlier = place + limit
+        return earlier < len(heard) and _age(heard, place, earlier) < WINDOW
+
+    def is_first(place: int) -> bool:
+        return is_over(place) and not any(
+            is_over(other)
+            for other in range(place + 1, len(heard))
+            if _age(heard, place, other) < WINDOW
+        )
+
+    if not heard or not is_over(0):
+        return "answer"
+    places = (place for place, one in enumerate(heard) if one.inbox_id in ours)
+    return "notice" if any(is_first(place) for place in places) else "silence"
+
+
+def _age(heard: Sequence[Heard], place: int, earlier: int) -> timedelta:
+    return heard[place].sent_at - heard[earlier].sent_at

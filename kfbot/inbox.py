@@ -9,7 +9,9 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from kfbot.adapter import Capabilities, ChannelAdapter
+from kfbot.admin import failed_command
 from kfbot.changes import EVERYTHING, Changes
+from kfbot.commands import parse
 from kfbot.conversation import Case, Conversation, bot_may_speak
 from kfbot.desk import AgentDesk
 from kfbot.dialogue import Batch, Dialogue, next_batch
@@ -24,7 +26,7 @@ from kfbot.store.messages import MessageStore
 from kfbot.store.notices import LANE, conversation_notice
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.work import StoredEvent
-from kfbot.turn import Outcome, failed_turn
+from kfbot.turn import Load, Outcome, failed_turn
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +62,14 @@ class Inbox:
         desks: Sequence[AgentDesk],
         changes: Changes,
         clock: Callable[[], datetime],
+        on_load: Callable[[Load], None],
     ) -> None:
-        """`owner`: the name of this process among the replicas."""
+        """Prepare.
+
+        Args:
+            owner: The name of this process among the replicas.
+            on_load: Begins the load that a committed outcome asks for.
+        """
         self._owner = owner
         self._messages = messages
         self._outcomes = outcomes
@@ -71,6 +79,7 @@ class Inbox:
         self._desks = desks
         self._changes = changes
         self._clock = clock
+        self._on_load = on_load
         self._wake = asyncio.Event()
         self._running: dict[Lane, asyncio.Task[None]] = {}
         self._claiming = False
@@ -310,6 +319,8 @@ class Inbox:
         capabilities = self._capabilities(outcome)
         case = await self._outcomes.commit(lane, batch.events, outcome, capabilities)
         _log_turn(outcome)
+        if outcome.load is not None:
+            self._on_load(outcome.load)
         if case is not None:
             await self._show(case)
 
@@ -329,6 +340,9 @@ class Inbox:
 def _apology(conversation: Conversation, batch: Batch) -> Outcome:
     if not isinstance(batch.event, MessageReceived) or not answerable(batch.event):
         return Outcome(before=conversation, after=conversation)
+    if parse(batch.event.text):
+        # No matter for a person of the customers' service: the log says what went wrong.
+        return failed_command(conversation, batch.event.text)
     return failed_turn(conversation, batch.event.text)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
+
+from kfbot.calibration import Calibration
 
 PassageKind = Literal["faq", "document"]
 
@@ -44,6 +46,8 @@ class Retrieval:
     passages: tuple[Passage, ...] = ()
     #: For each kind that was found, named evidence on whether its first passage answers.
     evidence: Mapping[PassageKind, Mapping[str, float]] = field(default_factory=dict)
+    #: Of the knowledge bases that were calibrated, by name.
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     #: Time spent, by stage ("embed", "search", "rank"), in milliseconds.
     timings_ms: Mapping[str, float] = field(default_factory=dict)
 
@@ -80,6 +84,10 @@ class KnowledgeStatus:
     counts: Mapping[str, int] = field(default_factory=dict)
     #: True: it was taken back, and is loaded again only by hand.
     rolled_back: bool = False
+    #: What was measured of it last, if anything …
+    calibration: Calibration | None = None
+    #: … and that it holds no more: the model or the signals are others now.
+    calibration_is_stale: bool = False
 
 
 #: Called with (stage, done, total) while a long load goes on; from any thread.
@@ -115,12 +123,18 @@ class KnowledgeBase(Protocol):
         names: Collection[str] | None = None,
         where: Mapping[str, str] | None = None,
         limit: int = 10,
+        earlier: Sequence[str] = (),
     ) -> Retrieval:
         """Find passages for a question in the named knowledge bases (None: in all).
 
         Other knowledge bases have no influence on what is found, nor on its scores. Documents
         that `where` leaves out are never ranked; they count only for how rare a word is. See
         `Scope` for `where`.
+
+        Args:
+            earlier: Messages before the question, oldest first, of which the last few are read:
+                what the question leaves out is taken from them, the nearer the sooner. A passage
+                that one of them says in full is not found again.
 
         Raises:
             KnowledgeBaseUnavailable: It cannot be asked now.
@@ -142,6 +156,14 @@ class KnowledgeBase(Protocol):
 
         Raises:
             KnowledgeBaseUnavailable: There is none.
+            StoreUnavailable: Nothing was changed.
+        """
+
+    async def calibrate(self, name: str, calibration: Calibration | None) -> None:
+        """Correct what is estimated for a knowledge base like this from now on; None: not at all.
+
+        Raises:
+            KnowledgeBaseUnavailable: It was never loaded; nothing was changed.
             StoreUnavailable: Nothing was changed.
         """
 

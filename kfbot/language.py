@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from kfbot.conversation import Language
 
 _HAN = re.compile(r"[㐀-鿿豈-﫿]")
 _LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]+")
+
+
+def last_spoken(newest_first: Iterable[str]) -> Language | None:
+    """The language of the newest text that has one; None for numbers, emoji, nothing."""
+    for text in newest_first:
+        if (language := language_of(text, "en")) == language_of(text, "zh"):
+            return language
+    return None
 
 
 def language_of(text: str, default: Language = "en") -> Language:

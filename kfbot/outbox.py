@@ -113,11 +113,17 @@ class Outbox:
         if adapter is None:
             return None
         rate = adapter.settings.rate_per_second or adapter.capabilities.rate_per_second
-        if rate is None:
+        seconds_per_chat = adapter.seconds_between(stored.message.conversation)
+        if rate is None and not seconds_per_chat:
             return None
         slot_at = stored.slot_at
         if slot_at is None or slot_at < now - SLOT_LIFE:
-            return await self._messages.reserve(stored, rate_per_second=rate)
+            return await self._messages.reserve(
+                stored,
+                rate_per_second=rate,
+                burst=adapter.capabilities.burst,
+                seconds_per_chat=seconds_per_chat,
+            )
         return slot_at if slot_at > now else None
 
     async def _send(self, stored: StoredMessage) -> DeliveryReceipt:

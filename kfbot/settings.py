@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -129,6 +130,47 @@ class EmbeddingSettings(_Section):
     api_key: SecretStr = SecretStr("")
 
 
+def _http_address(url: str) -> str:
+    """An address as it is.
+
+    Raises:
+        ValueError: It is none, or holds a password.
+    """
+    parts = urlsplit(url)
+    if not url or (
+        parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    ):
+        return url.rstrip("/")
+    raise ValueError("write https://HOST:PORT or http://HOST:PORT, the key into api_key")
+
+
+class QdrantSettings(_Section):
+    """`[qdrant]`: a server that holds what is searched, instead of the data folder."""
+
+    #: https://HOST:6333; empty: the embedded engine, without any server.
+    url: Annotated[str, AfterValidator(_http_address)] = ""
+    api_key: SecretStr = SecretStr("")
+    #: A question that waits longer is handed to a person.
+    timeout_seconds: float = Field(default=5.0, gt=0, le=60)
+    #: The alias under which the collection is found; what the names of collections begin with.
+    #: One for each deployment that uses the server.
+    collection: str = Field(default="kfbot", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    #: Into how many shards the collection is cut; empty: what the server takes.
+    shard_number: int | None = Field(default=None, ge=1, le=1000)
+    #: On how many nodes each shard lies.
+    replication_factor: int = Field(default=1, ge=1, le=100)
+    #: How many of them must have written what is said to be written.
+    write_consistency_factor: int = Field(default=1, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _have_a_server(self) -> Self:
+        if self.model_fields_set - {"url"} and not self.url:
+            raise ValueError("url is missing: the other settings are about that server")
+        if self.write_consistency_factor > self.replication_factor:
+            raise ValueError("write_consistency_factor is greater than replication_factor")
+        return self
+
+
 class DecisionSettings(_Section):
     """`[decision]`: when the bot answers by itself."""
 
@@ -149,6 +191,7 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     database: DatabaseSettings = DatabaseSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+    qdrant: QdrantSettings = QdrantSettings()
     decision: DecisionSettings = DecisionSettings()
     #: "text" for people, "json" for machines.
     log_format: str = Field(default="text", pattern="^(text|json)$")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from kfbot import confidence
 from kfbot.adapter import AdapterSettings, Capabilities, ChannelAdapter
+from kfbot.calibration import Calibration
 from kfbot.chat_model import ChatMessage
 from kfbot.conversation import Case
 from kfbot.errors import ChannelError, ChatModelUnavailable, KnowledgeBaseUnavailable
@@ -60,6 +61,7 @@ class FakeKnowledgeBase:
     searched: list[str] = field(default_factory=list)
     #: How often it was told to look for what others loaded.
     refreshed: int = 0
+    calibration: Calibration | None = None
 
     async def search(
         self,
@@ -68,18 +70,28 @@ class FakeKnowledgeBase:
         names: Collection[str] | None = None,
         where: Mapping[str, str] | None = None,
         limit: int = 10,
+        earlier: Sequence[str] = (),
     ) -> Retrieval:
         if self.broken:
             raise KnowledgeBaseUnavailable("the fake is broken")
         self.searched.append(query)
+        asked = [query, *(f"{before} {query}" for before in earlier)]
         ranked = sorted(
-            ((_overlap(query, question), question) for question in self.entries),
+            (
+                (max(_overlap(one, question) for one in asked), question)
+                for question in self.entries
+            ),
             key=lambda scored: -scored[0],
         )[:limit]
         best = ranked[0][0] if ranked else 0.0
         wanted = "answer" if best >= 0.75 else "clarify" if best >= 0.5 else "handoff"
         passages = tuple(self._passage(question, score) for score, question in ranked)
-        return Retrieval(query=query, passages=passages, evidence={"faq": evidence_for(wanted)})
+        return Retrieval(
+            query=query,
+            passages=passages,
+            evidence={"faq": evidence_for(wanted)},
+            calibrations={"fake": self.calibration} if self.calibration else {},
+        )
 
     async def load(
         self, names: Collection[str] | None = None, *, progress: Progress | None = None
@@ -90,6 +102,11 @@ class FakeKnowledgeBase:
 
     async def roll_back(self, name: str) -> int:
         raise KnowledgeBaseUnavailable("the fake has one generation")
+
+    async def calibrate(self, name: str, calibration: Calibration | None) -> None:
+        if name != "fake":
+            raise KnowledgeBaseUnavailable(f"there is no knowledge base {name}")
+        self.calibration = calibration
 
     async def fingerprint(self, name: str) -> str:
         return str(sorted(self.entries.items()))
@@ -114,7 +131,12 @@ class FakeKnowledgeBase:
         count = len(self.entries)
         return (
             KnowledgeStatus(
-                name="fake", documents=count, chunks=count, generation=1, loaded_at=None
+                name="fake",
+                documents=count,
+                chunks=count,
+                generation=1,
+                loaded_at=None,
+                calibration=self.calibration,
             ),
         )
 

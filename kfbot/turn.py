@@ -44,6 +44,17 @@ class Reply:
     kind: OutboundKind = "message"
     citations: tuple[Citation, ...] = ()
     buttons: tuple[NewButton, ...] = ()
+    #: No part of what is talked about: the bot never reads it again.
+    is_aside: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Knowledge bases that somebody in a conversation wants loaded, and to be told of it."""
+
+    job_id: str
+    #: None: all of them.
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +72,10 @@ class Outcome:
     moved_to: ConversationId | None = None
     #: Set where an agent took, gave back or resolved the conversation.
     owner_change: tuple[Literal["claim", "hand_back", "resolve"], str] | None = None
+    #: Set where the bot was told to be silent in this chat, or to speak again (False).
+    pause: bool | None = None
+    #: Begun once the outcome is committed.
+    load: Load | None = None
 
 
 async def take_turn(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import httpx
 
 BUNDLED = "bundled"
+#: Vectors of questions that are remembered; 1,000 take 1.5 MB.
+REMEMBERED = 1000
 
 
 class Embedder(Protocol):
@@ -278,6 +280,7 @@ class BatchingEmbedder:
 
     An idle front starts at once; what arrives while the thread works is the next batch. Those
     who asked are woken one after the other: if all went on at once, nothing else could meanwhile.
+    The last vectors are remembered: a conversation's messages come up again with each new one.
     """
 
     def __init__(self, embedder: Embedder, *, max_batch: int = 16) -> None:
@@ -287,6 +290,8 @@ class BatchingEmbedder:
         self._worker: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
         self._closed = False
+        #: By text, the one that was asked for last at the end.
+        self._known: dict[str, NDArray[np.float32]] = {}
 
     async def embed_query(self, text: str) -> NDArray[np.float32]:
         """Return the vector of one question.
@@ -296,6 +301,15 @@ class BatchingEmbedder:
         """
         if self._closed:
             raise KnowledgeBaseUnavailable("The embedding model is closed.")
+        if (vector := self._known.pop(text, None)) is None:
+            # A copy, or the whole batch would be kept.
+            vector = (await self._embedded(text)).copy()
+        self._known[text] = vector
+        while len(self._known) > REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return vector
+
+    async def _embedded(self, text: str) -> NDArray[np.float32]:
         answer: asyncio.Future[NDArray[np.float32]]
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append((text, answer))

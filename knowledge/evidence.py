@@ -7,7 +7,7 @@ Every signal is a plain number with a name; `kfbot.confidence` weighs them. Thos
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from knowledge.geometry import unit
 from knowledge.index import Arrays
 from knowledge.ranking import SPOKEN, Question, Ranked, points_of, white_question
 from knowledge.sentences import split_sentences
+from knowledge.unsaid import content_terms, unsaid
 
 _NAME = re.compile(r"(?<=\S )[A-Z][A-Za-z0-9'’-]+|[A-Z]{2,}")
 _QUOTED = re.compile(r"[《“\"「]([^》”\"」]{2,30})[》”\"」]")
@@ -47,12 +48,17 @@ def evidence(
     """The signals on the first of the ranked documents; `text` is its best point's."""
     # What says the same in another language is no rival.
     ranked = ranked.compatriots(prepared["languages"], question.language)
-    window = _window(arrays, question, ranked, text)
+    is_faq = ranked.kind == "faq"
+    sentences = [text] if is_faq else split_sentences(terms.simplify(text)) or [text]
+    said = [terms.tokenise(sentence) for sentence in sentences]
+    window = _window(arrays, question, ranked, sentences, said)
     signals = (
         _standing(ranked)
         | _words(arrays, prepared, question, ranked, text, window)
         | _place(arrays, prepared, question, ranked)
     )
+    if not is_faq:
+        signals |= _unsaid(arrays, question, ranked, sentences, said)
     asks_number = bool(_ASKS_NUMBER.search(question.text))
     signals["no_answer_type"] = float(asks_number and not _HAS_NUMBER.search(window))
     return {name: float(value) for name, value in signals.items()}
@@ -148,26 +154,41 @@ def _document_terms(
     return np.concatenate([arrays.term_ids[start:end], prepared["answer_ids"][first:last]])
 
 
-def _window(arrays: Arrays, question: Question, ranked: Ranked, text: str) -> str:
+def _window(
+    arrays: Arrays,
+    question: Question,
+    ranked: Ranked,
+    sentences: Sequence[str],
+    said: Sequence[Sequence[str]],
+) -> str:
     """The question or variant that was hit; of a passage, the two sentences that carry most."""
-    if ranked.kind == "faq":
-        return text
-    sentences = split_sentences(text)
     weight = arrays.idf(ranked.kind, question.term_ids)
     asked = question.term_ids
-    held = [weight * _among(asked, _term_ids(sentence)) for sentence in sentences]
-    pairs = (
-        [
-            np.maximum(one, other).sum()
-            for one, other in zip(held, [*held[1:], held[-1]], strict=True)
-        ]
-        if held
-        else []
-    )
-    if not pairs:
-        return text
+    held = [weight * _among(asked, {terms.term_id(term) for term in words}) for words in said]
+    pairs = [
+        np.maximum(one, other).sum() for one, other in zip(held, [*held[1:], held[-1]], strict=True)
+    ]
     at = int(np.argmax(pairs))
     return "".join(sentences[at : at + 2])
+
+
+def _unsaid(
+    arrays: Arrays,
+    question: Question,
+    ranked: Ranked,
+    sentences: Sequence[str],
+    said: Sequence[Sequence[str]],
+) -> dict[str, float]:
+    """What the question asks for and the passage does not say."""
+    wanted = content_terms(question.terms)
+    numbers = np.array([terms.term_id(term) for term in wanted], np.uint32)
+    point = ranked.points[0]
+    start, end = arrays.term_starts[point], arrays.term_starts[point + 1]
+    carried = _among(numbers, set(arrays.term_ids[start:end].tolist()))
+    in_text = {term for words in said for term in words}
+    around = {term for term, has in zip(wanted, carried, strict=True) if has} - in_text
+    weight = arrays.idf(ranked.kind, numbers)
+    return unsaid(terms.simplify(question.text), wanted, weight, sentences, said, around)
 
 
 def _term_ids(text: str) -> set[int]:

@@ -1,9 +1,9 @@
-"""Fits kfbot/confidence.json: `python -m knowledge.fit_confidence DATA [--out FILE] [--cache DIR]`.
+"""Fits kfbot/confidence.json: `python -m knowledge.fit_confidence DATA [--table FILE]`.
 
 DATA is a folder of public question sets (`training_sets` says which). Every question is asked
 of a real knowledge base; its evidence and whether the first passage was right are the rows of
 a logistic regression. Families of sets count equally, and within a set a third of the weight
-is out of scope. What it prints is measured with the set's family in the fit, and left out.
+is out of scope. What it prints is measured with each set's family left out; --table keeps it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,17 @@ from kfbot.confidence import Model, Target
 from kfbot.knowledge_base import PassageKind
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
+from knowledge.calibration.curves import (
+    OUT_OF_SCOPE_PERCENT,
+    fit_curve,
+    fit_thresholds,
+    traffic,
+)
+from knowledge.calibration.left_out import table
 from knowledge.embedding import Embedder, open_embedder
 from knowledge.intake import Intake
 from knowledge.load import Knowledge
-from knowledge.training_sets import TrainingSet, training_sets
+from knowledge.training_sets import ADVERSARIAL, TrainingSet, training_sets
 
 Floats = NDArray[np.float64]
 
@@ -54,13 +61,18 @@ MATCH: Mapping[PassageKind, tuple[str, ...]] = {
     ),
     "document": (*_SHARED, "missing_names", "no_answer_type", "domain", "distance", "norm"),
 }
-#: Adversarial questions are one set of many, and the hardest.
-_COUNTS_MORE = {"squad": 3.0}
+#: Does a passage on the same topic say what is asked: fitted on questions written to be on topic.
+ANSWERED = (
+    "dense", "above_pack", "all_words", "far_apart", "unsaid_negation", "opposite",
+    "missing_numbers",
+)  # fmt: skip
+#: People wrote the unanswered questions of this set so that a passage is about them.
 _ADVERSARIAL = {"squad"}
 _OUT_OF_SCOPE_SHARE = 1 / 3
-_DIALS = (1, 2, 3, 5, 7, 10, 15, 20)
-#: Choices are offered where seven times in ten the right one is among them.
-_CLARIFY_FROM = 0.7
+#: Among so many questions the curve follows them alone.
+_CURVE_SPREAD = (10.0, 10.0, 10.0)
+#: Choices are offered where three times in four the right one is among them.
+_CLARIFY_FROM = 0.75
 
 
 @dataclass(slots=True)
@@ -80,6 +92,10 @@ class Rows:
         share = np.where(inside, 1 - _OUT_OF_SCOPE_SHARE, _OUT_OF_SCOPE_SHARE)
         size = np.where(inside, max(inside.sum(), 1), max((~inside).sum(), 1))
         self.weight = share / size
+
+    def first_is_right(self) -> Floats:
+        """Of each question, 0 or 1: the first passage answers it."""
+        return self.right["first"]
 
     def columns(self, names: Sequence[str]) -> Floats:
         """The evidence of these names, one row a question."""
@@ -165,9 +181,13 @@ def fit(sets: Sequence[Rows], kind: PassageKind, target: Target) -> dict[str, An
         for key, names, foreign in (("gate", GATE, False), ("gate_foreign", GATE_FOREIGN, True)):
             chosen = [one for one in sets if (one.evidence["foreign"].mean() > 0.5) == foreign]
             gates[key] = _gate(chosen or sets, names)
-    match = _logistic(sets, MATCH[kind], [one.right[target] for one in sets], 1e-3)
-    data = {**gates, "match": match, "stretch": 1.0, "shift": 0.0}
-    data["stretch"], data["shift"] = _platt(data, sets, target)
+    plain = [one for one in sets if not _is_adversarial(one)]
+    if written := [one for one in sets if _is_adversarial(one)]:
+        right = [one.right[target] for one in written]
+        gates["gate"] = _logistic(written, ANSWERED, right, 1e-3)
+    match = _logistic(plain, MATCH[kind], [one.right[target] for one in plain], 1e-3)
+    data = {**gates, "match": match, "curve": [1.0, 1.0, 0.0]}
+    data["curve"] = _curve(data, plain, target)
     return data
 
 
@@ -175,41 +195,32 @@ def probabilities(data: Mapping[str, Any], rows: Rows) -> Floats:
     """What a model says of every question of a set."""
     model = Model.read(data)
     names = list(rows.evidence)
-    values = rows.columns(names)
+    values = rows.columns(names).tolist()
     return np.array([model.probability(dict(zip(names, row, strict=True))) for row in values])
 
 
-def thresholds(models: Callable[[Rows], Mapping[str, Any]], sets: Sequence[Rows]) -> list[Any]:
-    """For each position of the dial, the least probability that kept to it."""
-    p = np.concatenate([probabilities(models(one), one) for one in sets])
-    right = np.concatenate([one.right["first"] for one in sets])
-    weight = np.concatenate([one.weight / _family_size(sets)[one.family] for one in sets])
-    order = np.argsort(-p)
-    wrong = np.cumsum(weight[order] * (1 - right[order])) / np.cumsum(weight[order])
-    kept = {dial: np.flatnonzero(wrong <= dial / 100) for dial in _DIALS}
-    return [[dial, round(float(p[order][at[-1]]), 4)] for dial, at in kept.items() if len(at)]
+def thresholds(said: Mapping[str, Floats], sets: Sequence[Rows]) -> list[list[float]]:
+    """For each position of the dial, the least probability that kept to it.
+
+    Questions are mixed as customers' are taken to be, and families count equally; in no family
+    more than twice as many are wrong as the dial allows.
+    """
+
+    def least(some: Sequence[Rows], slack: float) -> tuple[tuple[float, float], ...]:
+        p = np.concatenate([said[one.name] for one in some])
+        right = np.concatenate([one.right["first"] for one in some])
+        return fit_thresholds(p, right, np.concatenate(_traffic(some)), prior=0.0, slack=slack)
+
+    families = {one.family for one in sets}
+    found = [least(sets, 1.0)]
+    found += [least([one for one in sets if one.family == family], 2.0) for family in families]
+    return [[one[0][0], max(least for _, least in one)] for one in zip(*found, strict=True)]
 
 
-def measure(p: Floats, rows: Rows) -> dict[str, float]:
-    """Shares in percent: out of scope that passes where 95 % of in-scope is kept; AUROC."""
-    inside = rows.scope == "in"
-    found = {"hit@1": 100 * rows.right["first"][inside].mean()} if inside.any() else {}
-    if inside.any() and not inside.all():
-        least = np.quantile(p[inside], 0.05)
-        for scope in ("near", "far"):
-            chosen = rows.scope == scope
-            if chosen.any():
-                found[f"{scope} passes"] = 100 * (p[chosen] >= least).mean()
-        found["AUROC"] = auroc(p, inside)
-    return {name: round(float(value), 3) for name, value in found.items()}
-
-
-def auroc(scores: Floats, positive: NDArray[np.bool_]) -> float:
-    """The chance that a positive scores above a negative; ties count half."""
-    _, rank, count = np.unique(scores, return_inverse=True, return_counts=True)
-    average = (np.cumsum(count) - (count - 1) / 2)[rank]
-    pos, neg = positive.sum(), (~positive).sum()
-    return float((average[positive].sum() - pos * (pos + 1) / 2) / (pos * neg))
+def _traffic(sets: Sequence[Rows]) -> list[Floats]:
+    sizes = _family_size(sets)
+    share = OUT_OF_SCOPE_PERCENT / 100
+    return [traffic(one.scope, share) / sizes[one.family] for one in sets]
 
 
 def _gate(sets: Sequence[Rows], names: Sequence[str]) -> dict[str, Any]:
@@ -221,6 +232,10 @@ def _gate(sets: Sequence[Rows], names: Sequence[str]) -> dict[str, Any]:
     return _logistic(sets, names, about, 1e-4, weights)
 
 
+def _is_adversarial(one: Rows) -> bool:
+    return one.name in _ADVERSARIAL or one.name.endswith(ADVERSARIAL)
+
+
 def _family_size(sets: Sequence[Rows]) -> dict[str, int]:
     sizes: defaultdict[str, int] = defaultdict(int)
     for one in sets:
@@ -230,7 +245,7 @@ def _family_size(sets: Sequence[Rows]) -> dict[str, int]:
 
 def _weights(sets: Sequence[Rows]) -> list[Floats]:
     sizes = _family_size(sets)
-    return [one.weight * _COUNTS_MORE.get(one.name, 1.0) / sizes[one.family] for one in sets]
+    return [one.weight / sizes[one.family] for one in sets]
 
 
 def _logistic(
@@ -245,9 +260,10 @@ def _logistic(
     y, w = np.concatenate(labels), np.concatenate(weights or _weights(sets))
     w = w / w.sum()
     mean = w @ x
-    scale = np.sqrt(w @ (x - mean) ** 2) + 1e-6
+    # A signal that hardly differs says nothing, and is not divided by nothing.
+    scale = np.maximum(np.sqrt(w @ (x - mean) ** 2), 1e-3)
     z = np.clip((x - mean) / scale, -4, 4)
-    found = _newton(z, y, w, ridge)
+    found = newton(z, y, w, ridge)
     signals = {
         name: [round(float(value), 5) for value in (found[at], mean[at], scale[at])]
         for at, name in enumerate(names)
@@ -255,7 +271,8 @@ def _logistic(
     return {"bias": round(float(found[-1]), 5), "signals": signals}
 
 
-def _newton(z: Floats, y: Floats, w: Floats, ridge: float) -> Floats:
+def newton(z: Floats, y: Floats, w: Floats, ridge: float) -> Floats:
+    """The weights of a logistic regression, and behind them its bias, which is not held back."""
     z = np.concatenate([z, np.ones((len(z), 1))], axis=1)
     penalty = np.full(z.shape[1], ridge)
     penalty[-1] = 0
@@ -270,11 +287,12 @@ def _newton(z: Floats, y: Floats, w: Floats, ridge: float) -> Floats:
     return found
 
 
-def _platt(data: Mapping[str, Any], sets: Sequence[Rows], target: Target) -> tuple[float, float]:
+def _curve(data: Mapping[str, Any], sets: Sequence[Rows], target: Target) -> list[float]:
     p = np.concatenate([probabilities(data, one) for one in sets])
-    y, w = np.concatenate([one.right[target] for one in sets]), np.concatenate(_weights(sets))
-    found = _newton(np.log(p / (1 - p))[:, None], y, w / w.sum(), 1e-4)
-    return round(float(found[0]), 5), round(float(found[1]), 5)
+    right = np.concatenate([one.right[target] for one in sets])
+    weight = np.concatenate(_traffic(sets))
+    found = fit_curve(p, right, weight * len(weight) / weight.sum(), _CURVE_SPREAD)
+    return [found.high, found.low, found.shift]
 
 
 async def main() -> None:
@@ -283,6 +301,7 @@ async def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("kfbot/confidence.json"))
     parser.add_argument("--cache", type=Path, default=Path("var/models"))
+    parser.add_argument("--table", type=Path, help="write what was measured, as Markdown")
     parser.add_argument("--again", action="store_true", help="fit the evidence of the last run")
     arguments = parser.parse_args()
     embedder = RememberingEmbedder(open_embedder("bundled", arguments.cache), arguments.cache)
@@ -292,7 +311,11 @@ async def main() -> None:
     else:
         sets = await _collect_all(arguments.data, embedder)
         await asyncio.to_thread(rows.write_bytes, pickle.dumps(sets))
-    kinds = {kind: _fit_kind([s for s in sets if s.kind == kind], kind) for kind in MATCH}
+    kinds, tables = {}, []
+    for kind in MATCH:
+        kinds[kind], lines = _fit_kind([one for one in sets if one.kind == kind], kind)
+        tables.append(lines)
+    print("\n".join(tables))  # noqa: T201
     found = {
         "fitted_by": "python -m knowledge.fit_confidence",
         "embedding": embedder.key,
@@ -302,6 +325,8 @@ async def main() -> None:
     }
     text = json.dumps(found, indent=1, ensure_ascii=False)
     await asyncio.to_thread(arguments.out.write_text, text + "\n", encoding="utf-8")
+    if arguments.table:
+        await asyncio.to_thread(arguments.table.write_text, "\n".join(tables), encoding="utf-8")
 
 
 async def _collect_all(data: Path, embedder: RememberingEmbedder) -> list[Rows]:
@@ -313,25 +338,25 @@ async def _collect_all(data: Path, embedder: RememberingEmbedder) -> list[Rows]:
     return sets
 
 
-def _fit_kind(sets: Sequence[Rows], kind: PassageKind) -> dict[str, Any]:
+def _fit_kind(sets: Sequence[Rows], kind: PassageKind) -> tuple[dict[str, Any], str]:
+    """What is fitted for a kind, and a table of what it does on sets that it has not seen."""
+    said: dict[str, Floats] = {}
+    for family in sorted({one.family for one in sets}):
+        others = fit([one for one in sets if one.family != family], kind, "first")
+        said |= {one.name: probabilities(others, one) for one in sets if one.family == family}
+    # Thresholds hold for knowledge that the fit has not seen, but for questions that were
+    # written to fool a reader: no threshold on these signals stops them (AUROC 0.7).
+    fair = [one for one in sets if not _is_adversarial(one)]
+    unseen = {
+        family: thresholds(said, [one for one in fair if one.family != family])
+        for family in {one.family for one in sets}
+    }
     fitted: dict[str, Any] = {
         "first": fit(sets, kind, "first"),
         "one_of_three": fit(sets, kind, "one_of_three"),
+        "thresholds": thresholds(said, fair),
     }
-    left_out = {
-        family: fit([one for one in sets if one.family != family], kind, "first")
-        for family in {one.family for one in sets}
-    }
-    for one in sets:
-        inside = measure(probabilities(fitted["first"], one), one)
-        outside = measure(probabilities(left_out[one.family], one), one)
-        print(f"{one.name:32} {inside}  left out: {outside}")  # noqa: T201
-    # Thresholds hold for knowledge that the fit has not seen, but for questions that were
-    # written to fool a reader: no threshold on these signals stops them (AUROC 0.6).
-    fair = [one for one in sets if one.name not in _ADVERSARIAL]
-    fitted["thresholds"] = thresholds(lambda one: left_out[one.family], fair)
-    print(kind, "thresholds", fitted["thresholds"])  # noqa: T201
-    return fitted
+    return fitted, table(sets, said, {one.name: unseen[one.family] for one in sets})
 
 
 if __name__ == "__main__":

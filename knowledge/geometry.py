@@ -17,7 +17,7 @@ from kfbot.knowledge_base import PassageKind
 from kfbot.language import language_of
 from knowledge.embedding import Embedder
 from knowledge.index import Arrays
-from knowledge.shard import KINDS
+from knowledge.points import KINDS
 
 Vectors = NDArray[np.float32]
 _Floats = NDArray[Any]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowledge.index import Arrays
-from knowledge.shard import KINDS
+from knowledge.points import KINDS
 
 #: Variants that are looked at.
 _SAMPLED = 600

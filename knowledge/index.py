@@ -1,7 +1,7 @@
-"""One generation of a knowledge base's index: an open shard and what ranking needs beside it.
+"""One generation of a knowledge base's index: its points and what ranking needs beside them.
 
-A folder holds all of it and is never changed once it has its name; it is derived from SQL and
-may be thrown away at any time.
+A folder holds all of it, but for points that a server keeps, and is never changed once it has
+its name; it is derived from SQL and may be thrown away at any time.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import PassageKind
 from knowledge import labels, terms
-from knowledge.shard import ENGINE, KINDS, Abroad, Found, Shard
+from knowledge.points import KINDS, Abroad, Engine, Found, Points
+from knowledge.shard import ENGINE, Embedded
 
 #: Raise it when the files of an index, or what ranking keeps there, change.
-FORMAT = f"6 terms:{terms.VERSION}"
+FORMAT = f"7 terms:{terms.VERSION}"
 
 _STAMP = "stamp.json"
 _DOCUMENTS = "documents.jsonl"
-_SHARD = "shard"
 _PREPARED = "prepared."
+_EMBEDDED = Embedded()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,54 +121,56 @@ class DocumentEntry:
 
 
 class Index:
-    """An open index: immutable, for one thread.
-
-    Whoever searches does it without giving up the event loop in between, so that an index that
-    is no longer handed out is no longer in use either and may be closed.
-    """
+    """An open index: immutable, for one thread. `Shelf.borrow` keeps it open while it is asked."""
 
     def __init__(
-        self, stamp: Stamp, shard: Shard, arrays: Arrays, prepared: Mapping[str, Any], folder: Path
+        self,
+        stamp: Stamp,
+        points: Points,
+        arrays: Arrays,
+        prepared: Mapping[str, Any],
+        folder: Path,
     ) -> None:
         self.stamp = stamp
         self.arrays = arrays
         #: What `ranking.prepare` kept for this index.
         self.prepared = prepared
-        self._shard = shard
+        self._points = points
         self._offsets = _mapped(folder / "offsets.npy")
         self._documents = (folder / _DOCUMENTS).open("rb")
 
     @classmethod
-    def open(cls, folder: Path, stamp: Stamp) -> Self:
+    def open(cls, folder: Path, stamp: Stamp, engine: Engine = _EMBEDDED) -> Self:
         """Open the index in a folder if it is whole and bears this stamp. Takes 30–100 ms.
+
+        Args:
+            engine: Keeps its points; it is not asked yet.
 
         Raises:
             KnowledgeBaseUnavailable: It must be built again.
         """
         _check(folder, stamp)
-        shard = Shard.open(folder / _SHARD)
         try:
             arrays = Arrays.load(folder)
             prepared = {
                 path.name.removeprefix(_PREPARED).removesuffix(".npy"): _mapped(path)
                 for path in folder.glob(f"{_PREPARED}*.npy")
             }
-            if shard.size != len(arrays.owner):
-                raise KnowledgeBaseUnavailable(f"index {folder}: points are missing")
-            return cls(stamp, shard, arrays, prepared, folder)
+            points = engine.open(folder, stamp, len(arrays.owner))
         except (OSError, ValueError) as error:
-            shard.close()
             raise KnowledgeBaseUnavailable(f"index {folder}: {error}") from error
-        except KnowledgeBaseUnavailable:
-            shard.close()
-            raise
+        try:
+            return cls(stamp, points, arrays, prepared, folder)
+        except (OSError, ValueError) as error:
+            points.close()
+            raise KnowledgeBaseUnavailable(f"index {folder}: {error}") from error
 
     @property
     def knowledge_base(self) -> str:
         """The knowledge base that it is of."""
         return self.stamp.knowledge_base
 
-    def search(
+    async def search(
         self,
         vector: NDArray[np.float32],
         term_ids: Sequence[int],
@@ -178,11 +181,14 @@ class Index:
     ) -> dict[PassageKind, Found]:
         """The nearest points by meaning and by words, of each kind that there is.
 
-        `groups` and `abroad`: see `Shard.search`.
+        `groups` and `abroad`: see `Points.search`.
+
+        Raises:
+            KnowledgeBaseUnavailable: A server that holds the points does not answer.
         """
         kinds = tuple(KINDS[place] for place in np.flatnonzero(self.arrays.points))
         asked = dict.fromkeys(term_ids, 1.0)
-        return self._shard.search(vector, asked, limit, kinds, groups=groups, abroad=abroad)
+        return await self._points.search(vector, asked, limit, kinds, groups=groups, abroad=abroad)
 
     def document(self, number: int) -> DocumentEntry:
         """What is kept of a document, by its number."""
@@ -199,15 +205,18 @@ class Index:
             if entry.question and labels.matches(entry.fields, where)
         ]
 
-    def payloads(self, points: Sequence[int]) -> list[Mapping[str, Any]]:
-        """chunk_id, document_id, heading, text and page of points, by their numbers."""
-        found = self._shard.payloads(points)
-        return [found[point] for point in points]
+    async def payloads(self, points: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+        """chunk_id, document_id, heading, text and page of points, by their numbers.
+
+        Raises:
+            KnowledgeBaseUnavailable: A server that holds the points does not answer.
+        """
+        return await self._points.payloads(points)
 
     def close(self) -> None:
         """Release files and memory."""
         self._documents.close()
-        self._shard.close()
+        self._points.close()
 
 
 def folder_of(data_dir: Path, knowledge_base: str) -> Path:
@@ -235,6 +244,18 @@ def remove_old(folder: Path, keep: Stamp) -> None:
     for path in others:
         if path not in generations[-1:]:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def count_points(folder: Path) -> int:
+    """How many points the index in a folder has.
+
+    Raises:
+        KnowledgeBaseUnavailable: It must be built again.
+    """
+    try:
+        return len(_mapped(folder / "owner.npy"))
+    except (OSError, ValueError) as error:
+        raise KnowledgeBaseUnavailable(f"index {folder}: {error}") from error
 
 
 def save_documents(folder: Path, lines: Sequence[bytes]) -> None:

@@ -1,7 +1,8 @@
 """Builds an index in a process of its own: `python -m knowledge.index_build JOB_FOLDER`.
 
 The engine holds the GIL while it is filled, so the server only writes down what is to be built
-and opens the result. The child needs no database, and what it leaves is complete or nothing.
+and opens the result. The child needs no database, and what it leaves is complete or nothing; where
+a Qdrant server keeps the points, the child writes them there, reached by what its input says.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import shutil
 import sys
 from array import array
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,12 +22,13 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.errors import KfbotError, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import PassageKind
 from knowledge import children, index, ranking, routing, terms
 from knowledge.geometry import language_number
 from knowledge.labels import labels_of, language_label, names_of
-from knowledge.shard import KINDS, LABELS, Shard, ShardPoint
+from knowledge.points import KINDS, LABELS
+from knowledge.shard import ENGINE, FOLDER, Shard, ShardPoint
 
 if TYPE_CHECKING:
     # The child has no use for SQLAlchemy, which takes half a second to import.
@@ -41,21 +44,23 @@ async def build(
     folder: Path,
     generic: NDArray[np.float32],
     duplicates: Mapping[str, str],
+    order: Mapping[str, Any] | None = None,
 ) -> Path:
     """Build an index from documents and return where it lies, under `folder`.
 
     Of `duplicates` (ids, each with the id of the one that says the same) only the ids are kept.
-    `generic` is the mean vector of each language's generic questions (`geometry`).
+    `generic` is the mean vector of each language's generic questions (`geometry`), `order` what
+    an engine other than the embedded one gives along (`Engine.order`).
 
     Raises:
-        KnowledgeBaseUnavailable: It could not be built; nothing is left behind.
+        KnowledgeBaseUnavailable: It could not be built; nothing is left behind that is asked.
     """
     job = folder / f".job-{uuid4().hex}"
     target = folder / stamp.folder_name
     try:
         await write_job(documents, stamp, job, duplicates)
         await asyncio.to_thread(np.save, job / "generic.npy", generic)
-        await _run(job)
+        await _run(job, order)
         await asyncio.to_thread(_move, job / "index", target)
     except OSError as error:
         raise KnowledgeBaseUnavailable(f"index of {stamp.knowledge_base}: {error}") from error
@@ -150,13 +155,14 @@ def _line(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
-async def _run(job: Path) -> None:
+async def _run(job: Path, order: Mapping[str, Any] | None) -> None:
     child = await children.start(
-        "knowledge.index_build", str(job), stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        "knowledge.index_build", str(job), stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        _, said = await child.communicate()
+        # By the input: others can read a process's arguments and environment.
+        _, said = await child.communicate(json.dumps(order).encode())
     except asyncio.CancelledError:
         await children.end(child)
         raise
@@ -172,23 +178,25 @@ def _move(made: Path, target: Path) -> None:
     made.replace(target)
 
 
-def make(job: Path) -> None:
-    """Make the index of a job, in the job's folder."""
-    order = json.loads((job / "job.json").read_text(encoding="utf-8"))
-    stamp = index.Stamp(**order["stamp"])
+def make(job: Path, order: Mapping[str, Any] | None = None) -> None:
+    """Make the index of a job, in the job's folder; `order`: see `build`."""
+    told = json.loads((job / "job.json").read_text(encoding="utf-8"))
+    stamp = index.Stamp(**told["stamp"])
     folder = job / "index"
     lines = (job / "documents.jsonl").read_bytes().splitlines(keepends=True)
     documents = [index.DocumentEntry(**json.loads(line)) for line in lines]
     vectors = np.fromfile(job / "vectors.f16", "<f2").reshape(-1, stamp.dimensions)
-    collector = _Collector(documents, vectors, order["average_lengths"])
-    shard = Shard.create(folder / "shard", stamp.dimensions, expected_points=len(vectors))
+    collector = _Collector(documents, vectors, told["average_lengths"])
     with (job / "points.jsonl").open("rb") as file:
-        shard.add(collector.read(file))
-    shard.finish()
-    shard.close()
-    # Opening writes the settings anew, once; from now on no file of the folder changes.
-    Shard.open(folder / "shard").close()
+        points = collector.read(file)
+        if stamp.engine == ENGINE:
+            _fill_shard(folder / FOLDER, stamp, points, len(vectors))
+        else:
+            deque(points, maxlen=0)
     arrays = collector.arrays()
+    if stamp.engine != ENGINE:
+        with (job / "points.jsonl").open("rb") as file:
+            _fill_server(order or {}, stamp, collector.weighed(file, arrays), len(vectors))
     arrays.save(folder)
     index.save_documents(folder, lines)
     generic = np.load(job / "generic.npy")
@@ -196,6 +204,25 @@ def make(job: Path) -> None:
     prepared |= routing.summarise(arrays, prepared["answer_terms"])
     index.save_prepared(folder, prepared)
     index.seal(folder, stamp)
+
+
+def _fill_shard(folder: Path, stamp: index.Stamp, points: Iterator[ShardPoint], count: int) -> None:
+    shard = Shard.create(folder, stamp.dimensions, expected_points=count)
+    shard.add(points)
+    shard.finish()
+    shard.close()
+    # Opening writes the settings anew, once; from now on no file of the folder changes.
+    Shard.open(folder).close()
+
+
+def _fill_server(
+    order: Mapping[str, Any], stamp: index.Stamp, points: Iterator[ShardPoint], count: int
+) -> None:
+    # LlamaIndex and the client take seconds to import.
+    from knowledge.qdrant_fill import fill
+    from knowledge.qdrant_server import Server
+
+    asyncio.run(fill(Server(**order), stamp, points, count))
 
 
 class _Collector:
@@ -225,13 +252,28 @@ class _Collector:
             kind: PassageKind = payload["kind"]
             weighed = dict(sorted(terms.weights(counts, self._average_lengths[kind]).items()))
             self.texts.append(payload["text"])
-            language = language_label(language_number(payload["text"]))
-            payload[LABELS] = [*self._labels[owner], language]
+            self._label(owner, payload)
             self._owner.append(owner)
             self._term_ids.extend(weighed.keys())
             self._term_weights.extend(weighed.values())
             self._term_counts.append(len(weighed))
             yield ShardPoint(number, kind, self._vectors[number].tolist(), weighed, payload)
+
+    def weighed(self, lines: Iterable[bytes], arrays: index.Arrays) -> Iterator[ShardPoint]:
+        """The same points once more, their words weighed with the IDF of their kind."""
+        for number, line in enumerate(lines):
+            owner, payload, _ = json.loads(line)
+            kind: PassageKind = payload["kind"]
+            self._label(owner, payload)
+            held = slice(*arrays.term_starts[number : number + 2])
+            ids = arrays.term_ids[held]
+            values = arrays.term_weights[held] * arrays.idf(kind, ids)
+            weighed = dict(zip(ids.tolist(), values.tolist(), strict=True))
+            yield ShardPoint(number, kind, self._vectors[number].tolist(), weighed, payload)
+
+    def _label(self, owner: int, payload: dict[str, Any]) -> None:
+        language = language_label(language_number(payload["text"]))
+        payload[LABELS] = [*self._labels[owner], language]
 
     def arrays(self) -> index.Arrays:
         """What was kept, once all points are read."""
@@ -270,7 +312,10 @@ def _idf(ids: NDArray[np.uint32], points: int) -> tuple[NDArray[np.uint32], NDAr
 def main() -> None:
     """Make the index of the job whose folder is the first argument."""
     children.step_back()
-    make(Path(sys.argv[1]))
+    try:
+        make(Path(sys.argv[1]), json.load(sys.stdin))
+    except KfbotError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from knowledge.cleaning import CleaningPolicy
+from knowledge.cleaning.masking import DEFAULT
 from knowledge.sources.contract import Fetching
+
+if TYPE_CHECKING:
+    from kfbot.settings import KnowledgeSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +29,21 @@ class Intake:
     languages: tuple[str, ...] = ()
     #: Fields that the path of a file tells, as in "{product}/{version}/"; see `path_fields`.
     path_fields: str = ""
+
+
+def intake_of(section: KnowledgeSettings) -> Intake:
+    """What a `[knowledge.<name>]` section says."""
+    return Intake(
+        sources=section.sources,
+        description=section.description,
+        languages=section.languages,
+        path_fields=section.fields.path,
+        fetching=Fetching(allow_private=section.allow_private, max_pages=section.max_pages),
+        policy=CleaningPolicy(
+            repair="repair" in section.clean,
+            drop_noise="noise" in section.clean,
+            mask=DEFAULT if section.mask == "default" else frozenset(section.mask),
+            keep=section.keep,
+        ),
+        merges_duplicates="duplicates" in section.clean,
+    )

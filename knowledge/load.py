@@ -6,42 +6,43 @@ import asyncio
 import importlib
 import logging
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
+from kfbot.calibration import Calibration
 from kfbot.errors import KfbotError, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import KnowledgeStatus, LoadReport, Progress, Retrieval
 from kfbot.language import language_of
+from kfbot.store.calibrations import CalibrationStore
 from kfbot.store.chunks import KnowledgeStore
-from kfbot.store.knowledge_rows import Generation, StoredDocument
+from kfbot.store.knowledge_rows import Generation
+from knowledge.calibrated import Calibrations
+from knowledge.earlier import embedded
 from knowledge.embedding import BatchingEmbedder, Embedder
 from knowledge.freshness import fingerprint
-from knowledge.geometry import generic_means
-from knowledge.index import Index, Stamp, folder_of, read_prepared, remove_old
-from knowledge.index_build import build
+from knowledge.index import Index, Stamp
 from knowledge.intake import Intake
-from knowledge.loading import duplicates_among, parsed_folder, prepare_load
+from knowledge.loading import parsed_folder, prepare_load
+from knowledge.points import Engine, PointsMissing
 from knowledge.ranking import Question
 from knowledge.remembered import forget
-from knowledge.routing import SEARCHED, SUMMARY, Guide
+from knowledge.routing import SEARCHED, Guide
+from knowledge.shard import Embedded
 from knowledge.shelf import Shelf
-from knowledge.terms import simplify
 from knowledge.vectors import key_of
+from knowledge.workshop import Overtaken, Workshop
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
 logger = logging.getLogger(__name__)
 
-
-class _Overtaken(KnowledgeBaseUnavailable):
-    """Another process stored a load while an index was made of the one before."""
+_EMBEDDED = Embedded()
 
 
 class Knowledge:
@@ -59,6 +60,7 @@ class Knowledge:
         data_dir: Path,
         *,
         cache: Path | None = None,
+        engine: Engine = _EMBEDDED,
     ) -> None:
         """Prepare, without reading anything.
 
@@ -68,25 +70,28 @@ class Knowledge:
             embedder: Closed by its owner, after this.
             data_dir: Where the indexes lie.
             cache: Where copies of remote sources lie; None: among the indexes.
+            engine: Keeps the points of the indexes; closed by its owner, after this.
         """
         self._intakes = dict(intakes)
         self._cache = cache or data_dir / "sources"
         self._store = store
         self._embedder = embedder
         self._batching = BatchingEmbedder(embedder)
-        self._data_dir = data_dir
         self._key = key_of(embedder)
-        self._shelf = Shelf()
+        self._calibrations = Calibrations(CalibrationStore(store.database), self._key)
+        self._workshop = Workshop(self._intakes, store, embedder, data_dir, engine)
+        self._shelf = Shelf(open_index=self._workshop.open)
         descriptions = {name: intake.description for name, intake in self._intakes.items()}
         self._guide = Guide(descriptions, embedder.embed_passages)
         self._stale: set[str] = set()
+        #: In service, but points of theirs were missed.
+        self._incomplete: set[str] = set()
         #: What another model made, and was said to be of no use here.
         self._passed_over: dict[str, Generation] = {}
         self._loading = asyncio.Lock()
         #: Held while an index is made of what is stored, and put into service.
         self._switching = asyncio.Lock()
         self._retrieval: ModuleType | None = None
-        self._generic: NDArray[np.float32] | None = None
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -114,6 +119,7 @@ class Knowledge:
         async with self._switching:
             for name in self._intakes:
                 await self._bring_up(name, _ignore)
+        await self._calibrations.refresh()
 
     async def aclose(self) -> None:
         """Close the indexes. Nothing may be asked or loaded any more."""
@@ -128,6 +134,7 @@ class Knowledge:
         names: Collection[str] | None = None,
         where: Mapping[str, str] | None = None,
         limit: int = 10,
+        earlier: Sequence[str] = (),
     ) -> Retrieval:
         """Find passages for a question in the named knowledge bases (None: in all).
 
@@ -142,12 +149,23 @@ class Knowledge:
         if not (serving := self._in_service(chosen, language_of(query))):
             return Retrieval(query=query)
         began = time.perf_counter()
-        vector = await self._batching.embed_query(simplify(query))
+        vector, before = await embedded(query, earlier, self._batching.embed_query)
         embed_ms = (time.perf_counter() - began) * 1000
-        likely = await self._guide.choose(Question.of(query, vector), serving)
+        likely = await self._guide.choose(Question.of(query, before.mixed_into(vector)), serving)
         async with self._shelf.borrow(likely) as indexes:
-            found: Retrieval = await self._retrieval.retrieve(indexes, query, vector, limit, where)
-        return replace(found, timings_ms={"embed": embed_ms, **found.timings_ms})
+            try:
+                found: Retrieval = await self._retrieval.retrieve(
+                    indexes, query, vector, limit, where, before
+                )
+            except PointsMissing as error:
+                # The next refresh writes them again.
+                self._incomplete.add(error.knowledge_base)
+                raise
+        return replace(
+            found,
+            calibrations=self._calibrations.in_force(likely),
+            timings_ms={"embed": embed_ms, **found.timings_ms},
+        )
 
     async def load(
         self, names: Collection[str] | None = None, *, progress: Progress | None = None
@@ -181,6 +199,16 @@ class Knowledge:
         logger.info("knowledge base %s: back at generation %d", name, generation, extra=event)
         return generation
 
+    async def calibrate(self, name: str, calibration: Calibration | None) -> None:
+        """Correct what is estimated for a knowledge base like this from now on; None: not at all.
+
+        Raises:
+            KnowledgeBaseUnavailable: It was never loaded; nothing was changed.
+            StoreUnavailable: Nothing was changed.
+        """
+        self._chosen((name,))
+        await self._calibrations.put(name, calibration)
+
     async def fingerprint(self, name: str) -> str:
         """Differs once a file of its local sources does; files are not opened for it."""
         return await asyncio.to_thread(fingerprint, self._intakes[name].sources)
@@ -193,6 +221,7 @@ class Knowledge:
         Raises:
             StoreUnavailable: Nobody knows what was loaded: the database cannot be read.
         """
+        await self._calibrations.refresh()
         generations = await self._store.generations()
         for name in self._intakes:
             if not self._is_news(generations.get(name)):
@@ -251,6 +280,8 @@ class Knowledge:
                 unreadable=state.unreadable,
                 counts=state.counts,
                 rolled_back=state.rolled_back,
+                calibration=self._calibrations.stored(state.name),
+                calibration_is_stale=self._calibrations.is_stale(state.name),
             )
             for state in states
         )
@@ -304,30 +335,38 @@ class Knowledge:
         # Generation 0 was never put in force: its first load was broken off.
         if newest is None or not newest.number or newest == self._passed_over.get(newest.name):
             return False
-        return self._shelf.stamp(newest.name) != self._stamp(newest)
-
-    def _stamp(self, generation: Generation) -> Stamp:
-        return Stamp(
-            knowledge_base=generation.name,
-            generation=generation.number,
-            revision=generation.revision,
-            embedding_key=generation.embedding_key,
-            dimensions=self._embedder.dimensions,
-            merges_duplicates=self._intakes[generation.name].merges_duplicates,
-        )
+        in_service = self._shelf.stamp(newest.name)
+        return in_service != self._workshop.stamp(newest) or newest.name in self._incomplete
 
     async def _bring_up(self, name: str, progress: Progress) -> None:
         """Have the index of what is stored open, made if need be, and put it into service."""
-        while self._is_news(newest := (await self._store.generations()).get(name)):
+        while self._is_news(newest := (stored := await self._store.generations()).get(name)):
             assert newest is not None
             if newest.embedding_key != self._key:
                 self._pass_over(newest)
                 return
-            stamp = self._stamp(newest)
-            with suppress(_Overtaken):
-                if not await self._found_whole(stamp):
-                    index = await self._opened_or_built(stamp, progress)
+            stamp, before = self._workshop.stamp(newest), self._shelf.stamp(name)
+            with suppress(Overtaken):
+                # Where not all can stay open, a summary is enough to be in service.
+                many = len(self._intakes) > self._shelf.limit
+                summary = await self._workshop.summary(stamp) if many else None
+                if summary is not None:
+                    await self._switch(stamp, summary)
+                else:
+                    index = await self._workshop.opened_or_built(stamp, progress)
                     await self._switch(stamp, index.prepared, index)
+                is_last = all(
+                    one.name not in self._intakes or self._is_in_service(one)
+                    for one in stored.values()
+                )
+                await self._workshop.settle(stamp, before, last=is_last)
+
+    def _is_in_service(self, stored: Generation) -> bool:
+        """True unless something is stored that this model's index is not made of yet."""
+        in_service = self._shelf.stamp(stored.name)
+        return not stored.number or (
+            in_service is not None and in_service.embedding_key == stored.embedding_key
+        )
 
     def _pass_over(self, newest: Generation) -> None:
         """Say once that we cannot ask what another model made; what is in service stays there."""
@@ -348,51 +387,11 @@ class Knowledge:
         self, stamp: Stamp, summary: Mapping[str, NDArray[Any]], index: Index | None = None
     ) -> None:
         """Ask every question of this index from here on; it need not be open yet."""
-        folder = folder_of(self._data_dir, stamp.knowledge_base)
-        self._guide.put(stamp.knowledge_base, summary)
-        self._stale.discard(stamp.knowledge_base)
-        await self._shelf.put(stamp, folder / stamp.folder_name, index)
-        await asyncio.to_thread(remove_old, folder, stamp)
-
-    async def _found_whole(self, stamp: Stamp) -> bool:
-        """Where not all can stay open, take an index into service by its summary alone."""
-        if len(self._intakes) <= self._shelf.limit:
-            return False
-        folder = folder_of(self._data_dir, stamp.knowledge_base) / stamp.folder_name
-        with suppress(KnowledgeBaseUnavailable):
-            summary = await asyncio.to_thread(read_prepared, folder, stamp, SUMMARY)
-            await self._switch(stamp, summary)
-            return True
-        return False
-
-    async def _opened_or_built(self, stamp: Stamp, progress: Progress) -> Index:
-        folder = folder_of(self._data_dir, stamp.knowledge_base)
-        try:
-            return await asyncio.to_thread(Index.open, folder / stamp.folder_name, stamp)
-        except KnowledgeBaseUnavailable as error:
-            logger.info("index is built: %s", error, extra={"event": "index_build"})
-        progress("indexing", 0, 1)
-        if self._generic is None:
-            self._generic = await asyncio.to_thread(generic_means, self._embedder)
-        duplicates: Mapping[str, str] = {}
-        if stamp.merges_duplicates:
-            rows = await self._store.documents(stamp.knowledge_base)
-            duplicates = await asyncio.to_thread(duplicates_among, rows.values())
-        made = await build(self._documents_of(stamp), stamp, folder, self._generic, duplicates)
-        progress("indexing", 1, 1)
-        return await asyncio.to_thread(Index.open, made, stamp)
-
-    async def _documents_of(self, stamp: Stamp) -> AsyncIterator[StoredDocument]:
-        """The documents of this very generation.
-
-        Raises:
-            _Overtaken: They may be of a later one, perhaps with another model's vectors.
-        """
-        async for document in self._store.chunks(stamp.knowledge_base):
-            yield document
-        newest = (await self._store.generations())[stamp.knowledge_base]
-        if self._stamp(newest) != stamp:
-            raise _Overtaken(f"knowledge base {newest.name} was loaded again meanwhile")
+        name = stamp.knowledge_base
+        self._guide.put(name, summary)
+        self._stale.discard(name)
+        self._incomplete.discard(name)
+        await self._shelf.put(stamp, self._workshop.folder(stamp), index)
 
 
 def _ignore(stage: str, done: int, total: int) -> None:

@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 
 from kfbot.knowledge_base import PassageKind
 from knowledge import terms
+from knowledge.answer_share import LEXICAL_SHARE, answer_share
 from knowledge.geometry import LANGUAGES, language_number, survey, unit
 from knowledge.habits import usual_words
 from knowledge.index import Arrays, DocumentEntry
 from knowledge.labels import language_label, names_of
+from knowledge.points import KINDS, Abroad, Found
 from knowledge.sentences import split_sentences
-from knowledge.shard import KINDS, Abroad, Found
+from knowledge.variants_head import nearness, train
+from knowledge.word_match import answer_terms, answers, lexical, ranges
 
 #: What a full match of words is worth beside a cosine of 1.
-_LEXICAL_SHARE: Mapping[PassageKind, float] = {"faq": 0.15, "document": 0.4}
-#: What a full match with the words of an FAQ's answer is worth.
-_ANSWER_SHARE = 0.1
+_LEXICAL_SHARE: Mapping[PassageKind, float] = {"faq": LEXICAL_SHARE, "document": 0.4}
 #: What words give to a wrong text in the question's language, as a share of a full match: texts in
 #: the other language are given it, where there are both.
 _USUAL_LEXICAL = 0.45
@@ -64,6 +65,8 @@ class Question:
     term_ids: NDArray[np.uint32]
     #: Its place in `geometry.LANGUAGES`.
     language: int
+    #: So many times as much as usually words count beside meaning.
+    words_count: float = 1.0
 
     @classmethod
     def of(cls, text: str, vector: NDArray[np.float32]) -> Question:
@@ -90,15 +93,17 @@ class Ranked:
     def compatriots(self, languages: NDArray[np.uint8], language: int) -> Self:
         """Only those in a language (`languages`: of each point), if the first one is."""
         own = languages[self.points] == language
-        if not len(own) or not own[0]:
-            return self
+        return self.only(own) if len(own) and own[0] else self
+
+    def only(self, kept: NDArray[np.bool_]) -> Self:
+        """The same of some of the documents."""
         return replace(
             self,
-            documents=self.documents[own],
-            points=self.points[own],
-            scores=self.scores[own],
-            dense=self.dense[own],
-            lexical=self.lexical[own],
+            documents=self.documents[kept],
+            points=self.points[kept],
+            scores=self.scores[kept],
+            dense=self.dense[kept],
+            lexical=self.lexical[kept],
         )
 
     def comparable(self) -> NDArray[np.float32]:
@@ -120,13 +125,28 @@ def prepare(
     generic: NDArray[np.float32],
 ) -> dict[str, NDArray[Any]]:
     """What ranking keeps beside an index, made once where the index is built."""
-    answers = _answer_terms(documents)
-    habits = usual_words(arrays, answers["answer_starts"], answers["answer_ids"])
+    said = answer_terms(documents)
+    habits = usual_words(arrays, said["answer_starts"], said["answer_ids"])
     surveyed = survey(arrays, texts, generic)
     counts = np.bincount(surveyed["languages"], minlength=len(LANGUAGES))
     spoken = np.asarray(counts / max(len(texts), 1), np.float32)
     fields = np.array(names_of(entry.fields for entry in documents), np.str_)
-    return surveyed | answers | {"usual_words": habits, "spoken": spoken, "fields": fields}
+    prepared = surveyed | said | {"usual_words": habits, "spoken": spoken, "fields": fields}
+    share = np.array([answer_share(arrays, prepared)], np.float32)
+    return prepared | {"corrections": _corrections(arrays, surveyed), "answer_share": share}
+
+
+def _corrections(arrays: Arrays, surveyed: Mapping[str, NDArray[Any]]) -> NDArray[np.float16]:
+    """What `variants_head` learned of FAQ entries: a row for each document."""
+    corrections = np.zeros_like(surveyed["centroids"])
+    is_faq = arrays.kinds == KINDS.index("faq")
+    points = is_faq[arrays.owner]
+    number = np.cumsum(is_faq) - 1
+    corrections[is_faq] = train(
+        surveyed["shifted"][points].astype(np.float32), number[arrays.owner[points]],
+        surveyed["languages"][points], surveyed["centroids"][is_faq].astype(np.float32),
+    )  # fmt: skip
+    return corrections
 
 
 def rank(
@@ -146,23 +166,19 @@ def rank(
     group = np.searchsorted(documents, arrays.owner[points])
     asked = shifted_question(prepared, question, kind)
     near = prepared["shifted"][points].astype(np.float32) @ asked
-    words = _lexical(arrays, points, question, kind)
-    share = np.float32(_LEXICAL_SHARE[kind])
+    words = lexical(arrays, points, question.term_ids, kind)
+    share = np.float32(_LEXICAL_SHARE[kind] * question.words_count)
     credit = _credited(prepared, points, question, words)
     best = np.lexsort((-(near + share * credit), group))
     # The first of each group in this order is the document's best point.
     chosen = points[best[np.searchsorted(group[best], np.arange(len(documents)))]]
-    dense: NDArray[np.float32] = np.full(len(documents), -1, np.float32)
-    lexical, credited = (np.zeros(len(documents), np.float32) for _ in range(2))
-    np.maximum.at(dense, group, near)
-    np.maximum.at(lexical, group, words)
-    np.maximum.at(credited, group, credit)
-    if kind == "faq":
-        to_all = prepared["centroids"][documents].astype(np.float32) @ asked
-        dense = np.asarray((dense + to_all) / 2, np.float32)
+    first = np.searchsorted(group, np.arange(len(documents)))
+    dense, worded, credited = (np.maximum.reduceat(of, first) for of in (near, words, credit))
     scores = dense + share * credited
     if kind == "faq":
-        scores = scores + np.float32(_ANSWER_SHARE) * _answers(prepared, documents, question)
+        dense, meaning = _of_variants(arrays, prepared, documents, asked, dense)
+        said = answers(prepared, documents, question.term_ids)
+        scores = meaning + share * credited + prepared["answer_share"][0] * said
     order = np.argsort(-scores, kind="stable")
     if prepared["spoken"].all() and len(arrays.kinds) >= _ENOUGH:
         # What stands for a document: its best passage, or the middle of an entry's variants.
@@ -171,7 +187,7 @@ def rank(
         order = _without_translations(kind, stands, foreign, scores, order)
     return Ranked(
         kind, documents[order], chosen[order], scores[order].astype(np.float32),
-        dense[order], lexical[order], nearest,
+        dense[order], worded[order], nearest,
     )  # fmt: skip
 
 
@@ -246,7 +262,7 @@ def _in_one_sentence(question: Question, idf: NDArray[np.float32], text: str) ->
 def points_of(arrays: Arrays, documents: NDArray[np.int64]) -> NDArray[np.int64]:
     """All points of documents, in order."""
     starts, ends = arrays.starts[documents], arrays.starts[documents + 1]
-    return _ranges(starts, ends - starts)
+    return ranges(starts, ends - starts)
 
 
 def shifted_question(
@@ -264,20 +280,19 @@ def white_question(
     return np.asarray(shifted @ prepared[f"{kind}_whiten"], np.float32)
 
 
-def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    before = np.cumsum(lengths) - lengths
-    flat: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
-    return flat
-
-
-def _lexical(
-    arrays: Arrays, points: NDArray[np.int64], question: Question, kind: PassageKind
-) -> NDArray[np.float32]:
-    """BM25 of points, divided by the IDF of all the question's terms."""
-    idf = arrays.idf(kind, question.term_ids)
-    return _gain(
-        question.term_ids, idf, points, arrays.term_starts, arrays.term_ids, arrays.term_weights
-    )
+def _of_variants(
+    arrays: Arrays,
+    prepared: Mapping[str, NDArray[Any]],
+    documents: NDArray[np.int64],
+    asked: NDArray[np.float32],
+    nearest: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How near FAQ entries are, by their nearest variant and all: plainly, and as it ranks."""
+    to_centre = prepared["centroids"][documents].astype(np.float32) @ asked
+    corrected = prepared["corrections"][documents].astype(np.float32) @ asked
+    counts = arrays.starts[documents + 1] - arrays.starts[documents]
+    ranks = nearness(nearest, to_centre, corrected, counts)
+    return np.asarray((nearest + to_centre) / 2, np.float32), ranks
 
 
 def _credited(
@@ -314,57 +329,3 @@ def _without_translations(
     is_near = scores[first][None, :] >= scores[first][:, None] - _NO_WORSE
     again = foreign[first] & (says_the_same & is_near & ~foreign[first][None, :]).any(1)
     return np.concatenate([first[~again], order[_COMPARED:]])
-
-
-def _answers(
-    prepared: Mapping[str, NDArray[Any]], documents: NDArray[np.int64], question: Question
-) -> NDArray[np.float32]:
-    """The same of the answers of FAQ entries."""
-    known = prepared["answer_terms"]
-    if not len(known):
-        return np.zeros(len(documents), np.float32)
-    at = np.minimum(np.searchsorted(known, question.term_ids), len(known) - 1)
-    unknown = prepared["answer_unknown_idf"][0]
-    idf = np.where(known[at] == question.term_ids, prepared["answer_idf"][at], unknown)
-    return _gain(
-        question.term_ids, idf, documents, prepared["answer_starts"],
-        prepared["answer_ids"], prepared["answer_weights"],
-    )  # fmt: skip
-
-
-def _gain(
-    asked: NDArray[np.uint32],
-    idf: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    ids: NDArray[np.uint32],
-    weights: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """BM25 of rows whose terms lie one after the other, as a share of the possible."""
-    if not len(asked) or not len(rows):
-        return np.zeros(len(rows), np.float32)
-    lengths = starts[rows + 1] - starts[rows]
-    row = np.repeat(np.arange(len(rows)), lengths)
-    flat = _ranges(starts[rows], lengths)
-    found = ids[flat]
-    at = np.minimum(np.searchsorted(asked, found), len(asked) - 1)
-    gain = np.where(asked[at] == found, idf[at] * weights[flat], 0)
-    return np.asarray(np.bincount(row, gain, len(rows)) / idf.sum(), np.float32)
-
-
-def _answer_terms(documents: Sequence[DocumentEntry]) -> dict[str, NDArray[Any]]:
-    counted = [terms.counts(entry.answer) for entry in documents]
-    lengths = [sum(counts.values()) for counts in counted if counts]
-    average = sum(lengths) / max(len(lengths), 1)
-    weighed = [dict(sorted(terms.weights(counts, average).items())) for counts in counted]
-    ids = np.array([number for row in weighed for number in row], np.uint32)
-    size = sum(entry.kind == KINDS[0] for entry in documents)
-    known, having = np.unique(ids, return_counts=True)
-    return {
-        "answer_starts": np.cumsum([0, *map(len, weighed)], dtype=np.int64),
-        "answer_ids": ids,
-        "answer_weights": np.array([v for row in weighed for v in row.values()], np.float32),
-        "answer_terms": known,
-        "answer_idf": np.log(1 + (size - having + 0.5) / (having + 0.5)).astype(np.float32),
-        "answer_unknown_idf": np.log1p(np.array([(size + 0.5) / 0.5])).astype(np.float32),
-    }

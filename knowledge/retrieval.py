@@ -5,25 +5,29 @@ LlamaIndex takes two seconds to import and 0.1 ms a question; import this module
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from heapq import nlargest
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from llama_index.core.async_utils import asyncio_run
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from numpy.typing import NDArray
 
 from kfbot.knowledge_base import Passage, PassageKind, Retrieval
 from knowledge import ranking, terms
+from knowledge.earlier import NOTHING_EARLIER, Earlier, completed
 from knowledge.evidence import evidence
 from knowledge.extract import best_quote
-from knowledge.index import Index
+from knowledge.index import DocumentEntry, Index
 from knowledge.labels import groups_of
-from knowledge.shard import Found
+from knowledge.points import Found
 
 #: Points taken from each way of searching, a kind.
 CANDIDATES = 50
@@ -49,38 +53,43 @@ class HybridRetriever(BaseRetriever):
         *,
         limit: int = 10,
         where: Mapping[str, str] = _EVERYTHING,
+        earlier: Earlier = NOTHING_EARLIER,
     ) -> None:
         """Prepare.
 
         Args:
             indexes: Asked once the question is embedded, so that a new index is used at once.
+                They stay open until the answer is there.
             embed: Gives the vector of a question that comes without one.
             limit: Passages to return, at most.
             where: See `find`.
+            earlier: See `find`.
         """
         super().__init__()
         self._indexes = indexes
         self._embed = embed
         self._limit = limit
         self._where = where
+        self._earlier = earlier
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         if query_bundle.embedding is None:
             raise ValueError("give the question's embedding, or use aretrieve")
-        vector = np.asarray(query_bundle.embedding, np.float32)
-        return _to_nodes(self._find(query_bundle.query_str, vector))
+        nodes: list[NodeWithScore] = asyncio_run(self._aretrieve(query_bundle))
+        return nodes
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         if query_bundle.embedding is not None:
-            return self._retrieve(query_bundle)
+            vector = np.asarray(query_bundle.embedding, np.float32)
+            return _to_nodes(await self._find(query_bundle.query_str, vector))
         began = time.perf_counter()
         vector = await self._embed(terms.simplify(query_bundle.query_str))
         embed_ms = (time.perf_counter() - began) * 1000
-        # From here on nothing is awaited: an index may be closed once it is not handed out.
-        return _to_nodes(self._find(query_bundle.query_str, vector), embed=embed_ms)
+        return _to_nodes(await self._find(query_bundle.query_str, vector), embed=embed_ms)
 
-    def _find(self, text: str, vector: Vector) -> Retrieval:
-        return find(self._indexes(), text, vector, self._limit, self._where)
+    async def _find(self, text: str, vector: Vector) -> Retrieval:
+        indexes = self._indexes()
+        return await find(indexes, text, vector, self._limit, self._where, self._earlier)
 
 
 async def retrieve(
@@ -89,47 +98,56 @@ async def retrieve(
     vector: Vector,
     limit: int,
     where: Mapping[str, str] | None = None,
+    earlier: Earlier = NOTHING_EARLIER,
 ) -> Retrieval:
     """What `find` gives, by way of LlamaIndex."""
 
     async def embedded(_: str) -> Vector:
         return vector
 
-    retriever = HybridRetriever(lambda: indexes, embedded, limit=limit, where=where or _EVERYTHING)
+    retriever = HybridRetriever(
+        lambda: indexes, embedded, limit=limit, where=where or _EVERYTHING, earlier=earlier
+    )
     bundle = QueryBundle(query, embedding=vector.tolist())
     return to_retrieval(query, await retriever.aretrieve(bundle))
 
 
-def find(
+async def find(
     indexes: Sequence[Index],
     text: str,
     vector: Vector,
     limit: int,
     where: Mapping[str, str] = _EVERYTHING,
+    earlier: Earlier = NOTHING_EARLIER,
 ) -> Retrieval:
     """Search each index and merge what they give. Blocks for 1–5 ms.
 
     Args:
+        indexes: Kept open by the caller meanwhile.
         where: Fields with the value that documents must have, if they have the field; others
             count for nothing.
+        earlier: What the question leaves out is taken from it; what it says as a whole is not
+            found again.
+
+    Raises:
+        KnowledgeBaseUnavailable: A server that holds the points does not answer.
     """
     began = time.perf_counter()
-    question = ranking.Question.of(text, vector)
-    found = [_search(index, question, where) for index in indexes]
+    question = ranking.Question.of(text, earlier.mixed_into(vector))
+    asked = [completed(question, index.arrays, index.prepared, earlier) for index in indexes]
+    pairs = list(zip(indexes, asked, strict=True))
+    found = await asyncio.gather(*(_search(index, one, where) for index, one in pairs))
     searched = time.perf_counter()
-    choices = [
-        choice
-        for index, kinds in zip(indexes, found, strict=True)
-        for kind, hits in kinds.items()
-        for choice in _choices(index, _rank(index, question, kind, hits), limit)
-    ]
-    best = nlargest(limit, choices, key=lambda choice: choice.score)
-    payloads = [choice.index.payloads([choice.point])[0] for choice in best]
-    passages = tuple(
-        _passage(choice, payload, question if place < QUOTED else None)
-        for place, (choice, payload) in enumerate(zip(best, payloads, strict=True))
+    ranked = (
+        _choices(index, one, kinds, limit, earlier)
+        for (index, one), kinds in zip(pairs, found, strict=True)
     )
-    signals = {leader.ranked.kind: _evidence(leader, question) for leader in _leaders(choices)}
+    choices = [choice for offered in await asyncio.gather(*ranked) for choice in offered]
+    best = nlargest(limit, choices, key=lambda choice: choice.score)
+    passages = tuple(
+        _passage(choice, question if place < QUOTED else None) for place, choice in enumerate(best)
+    )
+    signals = {leader.ranked.kind: _evidence(leader) for leader in _leaders(choices)}
     done = time.perf_counter()
     return Retrieval(
         query=text,
@@ -139,10 +157,10 @@ def find(
     )
 
 
-def _search(
+async def _search(
     index: Index, question: ranking.Question, where: Mapping[str, str]
 ) -> dict[PassageKind, Found]:
-    return index.search(
+    return await index.search(
         question.vector,
         question.term_ids.tolist(),
         CANDIDATES,
@@ -151,22 +169,61 @@ def _search(
     )
 
 
-def _rank(
-    index: Index, question: ranking.Question, kind: PassageKind, hits: Found
+async def _choices(
+    index: Index,
+    question: ranking.Question,
+    found: Mapping[PassageKind, Found],
+    limit: int,
+    earlier: Earlier,
+) -> list[_Choice]:
+    """Documents with scores that compare across kinds and indexes."""
+    ranked = [
+        ranking.rank(index.arrays, index.prepared, question, kind, hits)
+        for kind, hits in found.items()
+    ]
+    # All that may be read of, at once: from a server everything else would be waiting.
+    more = len(earlier.texts)
+    wanted = [one.points[: max(limit, ranking.close_race(one)) + more].tolist() for one in ranked]
+    payloads = await index.payloads(list(chain(*wanted)))
+    return [
+        _Choice(float(score), index, question, settled, place, payloads[int(settled.points[place])])
+        for fresh in (_fresh(index, question, one, payloads, earlier) for one in ranked)
+        for settled in [_settled(index, question, fresh, payloads)]
+        for place, score in enumerate(settled.comparable()[:limit])
+    ]
+
+
+def _fresh(
+    index: Index,
+    question: ranking.Question,
+    ranked: ranking.Ranked,
+    payloads: Mapping[int, Mapping[str, Any]],
+    earlier: Earlier,
 ) -> ranking.Ranked:
-    ranked = ranking.rank(index.arrays, index.prepared, question, kind, hits)
+    """Without documents of which what would be shown has been said before."""
+    if not earlier.texts:
+        return ranked
+    said: list[bool] = []
+    for document, point in zip(ranked.documents.tolist(), ranked.points.tolist(), strict=True):
+        if point not in payloads:
+            break
+        text = _text(index.document(document), payloads[point])
+        shown = _quote(text, index, ranked.kind, question) if len(said) < QUOTED else text
+        said.append(earlier.has(text) or earlier.has(shown))
+    return ranked.only(~np.array(said + [False] * (len(ranked.documents) - len(said)), np.bool_))
+
+
+def _settled(
+    index: Index,
+    question: ranking.Question,
+    ranked: ranking.Ranked,
+    payloads: Mapping[int, Mapping[str, Any]],
+) -> ranking.Ranked:
     if not (close := ranking.close_race(ranked)):
         return ranked
-    texts = [payload["text"] for payload in index.payloads(ranked.points[:close].tolist())]
+    points = ranked.points[:close].tolist()
+    texts = [payloads[point]["text"] for point in points if point in payloads]
     return ranking.settle(index.arrays, index.prepared, question, ranked, texts)
-
-
-def _choices(index: Index, ranked: ranking.Ranked, limit: int) -> list[_Choice]:
-    """Documents with scores that compare across kinds and indexes."""
-    return [
-        _Choice(float(score), index, ranked, place)
-        for place, score in enumerate(ranked.comparable()[:limit])
-    ]
 
 
 def _leaders(choices: Sequence[_Choice]) -> list[_Choice]:
@@ -177,10 +234,9 @@ def _leaders(choices: Sequence[_Choice]) -> list[_Choice]:
     return list(best.values())
 
 
-def _evidence(best: _Choice, question: ranking.Question) -> dict[str, float]:
+def _evidence(best: _Choice) -> dict[str, float]:
     index = best.index
-    (payload,) = index.payloads([best.point])
-    return evidence(index.arrays, index.prepared, question, best.ranked, payload["text"])
+    return evidence(index.arrays, index.prepared, best.question, best.ranked, best.payload["text"])
 
 
 def to_retrieval(query: str, nodes: Sequence[NodeWithScore]) -> Retrieval:
@@ -201,19 +257,17 @@ class _Choice:
 
     score: float
     index: Index
+    #: As it is asked of that index.
+    question: ranking.Question
     ranked: ranking.Ranked
     place: int
-
-    @property
-    def point(self) -> int:
-        return int(self.ranked.points[self.place])
+    payload: Mapping[str, Any]
 
 
-def _passage(
-    choice: _Choice, payload: Mapping[str, Any], question: ranking.Question | None
-) -> Passage:
+def _passage(choice: _Choice, question: ranking.Question | None) -> Passage:
+    payload = choice.payload
     entry = choice.index.document(int(choice.ranked.documents[choice.place]))
-    text = entry.answer if entry.kind == "faq" else payload["text"]
+    text = _text(entry, payload)
     return Passage(
         knowledge_base=choice.index.knowledge_base,
         document_id=entry.document_id,
@@ -229,6 +283,10 @@ def _passage(
         question=entry.question,
         score=choice.score,
     )
+
+
+def _text(entry: DocumentEntry, payload: Mapping[str, Any]) -> str:
+    return entry.answer if entry.kind == "faq" else str(payload["text"])
 
 
 def _quote(text: str, index: Index, kind: PassageKind, question: ranking.Question) -> str:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from knowledge import terms
 from knowledge.index import Arrays
+from knowledge.points import KINDS
 from knowledge.ranking import FAQ_IS_NEARER, Question
-from knowledge.shard import KINDS
 
 #: Knowledge bases that are searched for one question, at most.
 SEARCHED = 5

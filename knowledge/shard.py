@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,17 +45,24 @@ from qdrant_edge import (
 
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import PassageKind
+from knowledge.points import (
+    GRAPH_BREADTH,
+    GRAPH_FROM_POINTS,
+    KINDS,
+    LABELS,
+    Abroad,
+    Found,
+    Hits,
+    Points,
+)
+
+if TYPE_CHECKING:
+    from knowledge.index import Stamp
 
 ENGINE = f"qdrant-edge-py {version('qdrant-edge-py')}"
-KINDS: tuple[PassageKind, ...] = get_args(PassageKind)
-
-#: From so many points on a graph finds the nearest vectors. Below, all are compared: exact, and
-#: 3 ms at 20,000 points.
-GRAPH_FROM_POINTS = 20_000
-#: The payload's list of words that a search may ask for.
-LABELS = "labels"
+#: The folder of an index's points, inside the index's own.
+FOLDER = "shard"
 _BATCH = 500
-_GRAPH_BREADTH = 128
 
 PointId = int | str
 
@@ -74,39 +81,6 @@ class ShardPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Hits:
-    """Points found in one way, best first."""
-
-    points: NDArray[np.int64]
-    scores: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What one search found of one kind."""
-
-    dense: Hits
-    sparse: Hits
-    #: By meaning among texts of the other language, where that was asked for.
-    foreign: Hits | None = None
-
-    def points(self) -> NDArray[np.int64]:
-        """All that were found, each once."""
-        ways = [self.dense, self.sparse, *([self.foreign] if self.foreign else [])]
-        return np.unique(np.concatenate([hits.points for hits in ways]))
-
-
-@dataclass(frozen=True, slots=True)
-class Abroad:
-    """How to look among texts of the other language, which lie farther away."""
-
-    #: That those texts have.
-    label: str
-    #: Of each kind, the question without what its own language adds to it.
-    vectors: Mapping[PassageKind, NDArray[np.float32]]
-
-
-@dataclass(frozen=True, slots=True)
 class Match:
     """A point with its payload, as `Shard.find` gives it."""
 
@@ -116,7 +90,11 @@ class Match:
 
 
 class Shard:
-    """An open shard. Several threads may read from it; one may write."""
+    """An open shard. Several threads may read from it; one may write.
+
+    One whose point ids are the numbers of an index holds that index's points (`Points`); asking
+    it does not suspend.
+    """
 
     def __init__(self, shard: EdgeShard) -> None:
         self._shard = shard
@@ -194,7 +172,7 @@ class Shard:
         """How many points there are."""
         return self._shard.info().points_count
 
-    def search(
+    async def search(
         self,
         dense: NDArray[np.float32],
         terms: Mapping[int, float],
@@ -204,14 +182,7 @@ class Shard:
         groups: Sequence[Sequence[str]] = (),
         abroad: Abroad | None = None,
     ) -> dict[PassageKind, Found]:
-        """The nearest points by meaning and by words, of each kind, in one go.
-
-        Only for shards whose point ids are numbers; payloads are not read.
-
-        Args:
-            groups: Labels; of each group a point must have one.
-            abroad: Look in the other language too.
-        """
+        """See `Points.search`; payloads are not read."""
         vector, chosen = dense.tolist(), _labelled(groups)
         requests = []
         for kind in kinds:
@@ -225,10 +196,15 @@ class Shard:
         ways = len(requests) // max(len(kinds), 1)
         return {kind: Found(*hits[ways * at : ways * (at + 1)]) for at, kind in enumerate(kinds)}
 
-    def payloads(self, ids: Sequence[PointId]) -> dict[PointId, Mapping[str, Any]]:
-        """The payloads of points; ids that do not exist are left out."""
-        records = self._shard.retrieve(_engine_ids(ids), with_payload=True, with_vector=False)
-        return {_plain_id(record.id): record.payload or {} for record in records}
+    async def payloads(self, points: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+        """See `Points.payloads`."""
+        records = self._shard.retrieve(_engine_ids(points), with_payload=True, with_vector=False)
+        found: dict[int, Mapping[str, Any]] = {
+            int(record.id): record.payload or {} for record in records
+        }
+        if len(found) < len(set(points)):
+            raise KnowledgeBaseUnavailable("the index lacks points: it has to be made again")
+        return found
 
     def find(
         self,
@@ -255,6 +231,27 @@ class Shard:
         return sorted(matches, key=lambda match: -match.score)[:limit]
 
 
+class Embedded:
+    """Keeps the points of each index in a shard in the index's folder: an `Engine`."""
+
+    name = ENGINE
+    order = None
+
+    def open(self, folder: Path, stamp: Stamp, count: int) -> Points:
+        """Open the shard. Takes 30–100 ms."""
+        shard = Shard.open(folder / FOLDER)
+        if shard.size != count:
+            shard.close()
+            raise KnowledgeBaseUnavailable(f"index {folder}: points are missing")
+        return shard
+
+    async def check(self, stamp: Stamp, count: int) -> None:
+        """Whoever opens the folder sees it."""
+
+    async def settle(self, stamp: Stamp, before: Stamp | None, *, last: bool) -> None:
+        """Folders are removed as a whole."""
+
+
 def _sparse(kind: PassageKind) -> str:
     return f"{kind}-terms"
 
@@ -279,7 +276,7 @@ def _dense_request(
     return QueryRequest(
         limit=limit,
         query=Query.Nearest(vector, using=kind),
-        params=SearchParams(hnsw_ef=_GRAPH_BREADTH),
+        params=SearchParams(hnsw_ef=GRAPH_BREADTH),
         filter=chosen,
         with_payload=with_payload,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +33,13 @@ class _Place:
 class Shelf:
     """The index in service of each knowledge base. For one event loop."""
 
-    def __init__(self, limit: int = OPEN_INDEXES) -> None:
+    def __init__(
+        self,
+        limit: int = OPEN_INDEXES,
+        open_index: Callable[[Path, Stamp], Index] = Index.open,
+    ) -> None:
         self._limit = limit
+        self._open_index = open_index
         #: By knowledge base, the one that was used last at the end.
         self._places: dict[str, _Place] = {}
         #: No longer in service, or closed for lack of use once nobody reads them.
@@ -99,7 +104,9 @@ class Shelf:
             async with place.opening:
                 if place.index is None:
                     try:
-                        place.index = await asyncio.to_thread(Index.open, place.folder, place.stamp)
+                        place.index = await asyncio.to_thread(
+                            self._open_index, place.folder, place.stamp
+                        )
                     except KnowledgeBaseUnavailable as error:
                         logger.error("%s", error, extra={"event": "index_damaged"})
                         self._drop(place)

@@ -2,7 +2,8 @@
 
 From any FAQ with many variants two honest kinds of questions can be made: a variant that was
 held back is in scope, and a variant of an entry that was taken out is near, but out of scope.
-Likewise a passage that was taken out leaves its questions on topic and unanswered.
+Likewise a passage that was taken out leaves its questions on topic and unanswered. From a
+question that a passage answers, one is made by rule that it does not (`adversarial`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kfbot.knowledge_base import PassageKind
+from knowledge.adversarial import adversarial
 
 Scope = Literal["in", "near", "far"]
 Row = Mapping[str, Any]
+#: How the names of sets end whose unanswered questions were made from answered ones.
+ADVERSARIAL = "_adversarial"
 SAMPLES = Path(__file__).parent / "samples"
 
 
@@ -46,7 +50,7 @@ class TrainingSet:
 
 def training_sets(data: Path) -> Iterator[TrainingSet]:
     """All sets that the folder of public data gives."""
-    far = [row for row in _rows(data / "faq_en_banking77/queries.jsonl") if not row["gold_ids"]]
+    far = [row for row in rows_of(data / "faq_en_banking77/queries.jsonl") if not row["gold_ids"]]
     strangers = [_question(row, frozenset()) for row in far]
     yield from _banking(data, strangers)
     yield from _covid(data)
@@ -59,8 +63,8 @@ def training_sets(data: Path) -> Iterator[TrainingSet]:
 
 def _banking(data: Path, strangers: Sequence[LabelledQuestion]) -> Iterator[TrainingSet]:
     folder = data / "faq_en_banking77"
-    ten, every = _rows(folder / "kb_10shot.jsonl"), _rows(folder / "kb_all.jsonl")
-    asked = _rows(folder / "queries.jsonl")
+    ten, every = rows_of(folder / "kb_10shot.jsonl"), rows_of(folder / "kb_all.jsonl")
+    asked = rows_of(folder / "queries.jsonl")
     near = set(json.loads((folder / "near_oos_intents.json").read_text("utf-8"))["ids"])
     yield _set("banking", "banking", "faq", ten, asked)
     fewer = [row for row in ten if row["id"] not in near]
@@ -77,7 +81,7 @@ def _shop(
     """Our own sample FAQ, from its text alone: its evaluation questions stay unseen."""
     far = {"en": english, "zh": chinese[:150]}
     for language, strangers in far.items():
-        every = _rows(SAMPLES / language / "faq.jsonl")
+        every = rows_of(SAMPLES / language / "faq.jsonl")
         for seed, (least, most) in enumerate([(3, 8), (8, 16)]):
             name = f"shop_{language}_{seed}"
             chance = random.Random(seed)  # noqa: S311
@@ -112,7 +116,7 @@ def _made(
 
 def _covid(data: Path) -> Iterator[TrainingSet]:
     folder = data / "faq_en_covid"
-    knowledge, asked = _rows(folder / "kb.jsonl"), _rows(folder / "queries.jsonl")
+    knowledge, asked = rows_of(folder / "kb.jsonl"), rows_of(folder / "queries.jsonl")
     yield _set("covid", "covid", "faq", knowledge, asked)
     golds = sorted({gold for row in asked for gold in row["gold_ids"]})
     for seed in (1, 2):
@@ -126,7 +130,7 @@ def _covid(data: Path) -> Iterator[TrainingSet]:
 def _commands(data: Path) -> Iterator[TrainingSet]:
     """Commands to an assistant by intent, asked in both languages; four intents taken out."""
     by_intent: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in _rows(data / "crosslingual_xsid/zh_en_intents.jsonl"):
+    for row in rows_of(data / "crosslingual_xsid/zh_en_intents.jsonl"):
         by_intent[row["intent"]].append(row)
     large = {intent: rows for intent, rows in by_intent.items() if len(rows) >= 10}
     for asked_in, written_in in (("zh", "zh"), ("en", "en"), ("zh", "en"), ("en", "zh")):
@@ -150,10 +154,10 @@ def _commands(data: Path) -> Iterator[TrainingSet]:
 
 def _translated_questions(data: Path) -> Iterator[TrainingSet]:
     """Each question as an FAQ entry of its own, asked in the other language."""
-    strangers = _rows(data / "crosslingual_xsid/zh_en_intents.jsonl")[:150]
+    strangers = rows_of(data / "crosslingual_xsid/zh_en_intents.jsonl")[:150]
     for asked_in, written_in in (("zh", "en"), ("en", "zh")):
-        asked = _rows(data / f"crosslingual_xquad/questions_{asked_in}.jsonl")
-        written = _rows(data / f"crosslingual_xquad/questions_{written_in}.jsonl")
+        asked = rows_of(data / f"crosslingual_xquad/questions_{asked_in}.jsonl")
+        written = rows_of(data / f"crosslingual_xquad/questions_{written_in}.jsonl")
         gone = set(random.Random(4).sample(range(len(written)), 200))  # noqa: S311
         knowledge = [
             _faq(str(number), row["text"], [])
@@ -180,8 +184,8 @@ def _documents(data: Path, strangers: Sequence[LabelledQuestion]) -> Iterator[Tr
         ("squad", "docs_en_squad2", [*strangers, *english[:200]]),
     ):
         chance = random.Random(6)  # noqa: S311
-        knowledge = _rows(data / folder / "passages.jsonl")
-        asked = _rows(data / folder / "questions.jsonl")
+        knowledge = rows_of(data / folder / "passages.jsonl")
+        asked = rows_of(data / folder / "questions.jsonl")
         answered = [row for row in asked if row["gold_ids"]]
         unanswered = [row for row in asked if not row["gold_ids"]]
         sample = _sample(answered, 2500, chance) + _sample(unanswered, 2500, chance)
@@ -190,17 +194,39 @@ def _documents(data: Path, strangers: Sequence[LabelledQuestion]) -> Iterator[Tr
         fewer = [row for row in knowledge if row["id"] not in gone]
         yield _set(f"{name}_near", name, "document", fewer, _sample(answered, 2000, chance))
         yield TrainingSet(f"{name}_far", name, "document", knowledge, far)
+        if name == "cmrc":  # in squad, people have written such questions
+            yield _adversarial(name, name, knowledge, answered)
 
 
 def _translated_documents(data: Path) -> Iterator[TrainingSet]:
     for asked_in, written_in in (("zh", "en"), ("en", "zh"), ("zh", "zh"), ("en", "en")):
         folder = data / "crosslingual_xquad"
-        knowledge = _rows(folder / f"passages_{written_in}.jsonl")
+        knowledge = rows_of(folder / f"passages_{written_in}.jsonl")
         gone = set(random.Random(4).sample([r["id"] for r in knowledge], len(knowledge) * 2 // 5))  # noqa: S311
         fewer = [row for row in knowledge if row["id"] not in gone]
-        asked = _rows(folder / f"questions_{asked_in}.jsonl")
+        asked = rows_of(folder / f"questions_{asked_in}.jsonl")
         name = f"translated_documents_{asked_in}_{written_in}"
         yield _set(name, "translated_documents", "document", fewer, asked)
+        if asked_in == written_in:
+            yield _adversarial(name, "translated_documents", knowledge, asked)
+
+
+def _adversarial(
+    name: str, family: str, knowledge: Sequence[Row], answered: Sequence[Row]
+) -> TrainingSet:
+    """Questions, each beside one like it that its passage does not answer."""
+    chance = random.Random(11)  # noqa: S311
+    places = {row["id"]: place for place, row in enumerate(knowledge)}
+    questions = []
+    for row in _sample(answered, 1800, chance):
+        place = places[row["gold_ids"][0]]
+        around = [*knowledge[max(0, place - 3) : place], *knowledge[place + 1 : place + 4]]
+        neighbours = [one["text"] for one in around]
+        questions.append(_question(row, frozenset(row["gold_ids"])))
+        made = adversarial(row["text"], knowledge[place]["text"], neighbours, chance)
+        if made is not None:
+            questions.append(LabelledQuestion(made, frozenset(), "near"))
+    return TrainingSet(f"{name}{ADVERSARIAL}", family, "document", knowledge, questions)
 
 
 def _set(
@@ -217,7 +243,7 @@ def _question(row: Row, gold: frozenset[str]) -> LabelledQuestion:
 
 
 def _encyclopedia(data: Path, language: str) -> list[LabelledQuestion]:
-    rows = _rows(data / f"crosslingual_xquad/questions_{language}.jsonl")
+    rows = rows_of(data / f"crosslingual_xquad/questions_{language}.jsonl")
     return [replace(_question(row, frozenset()), scope="far") for row in rows]
 
 
@@ -229,6 +255,7 @@ def _sample(rows: Sequence[Row], size: int, chance: random.Random) -> list[Row]:
     return chance.sample(rows, min(size, len(rows)))
 
 
-def _rows(path: Path) -> list[Row]:
+def rows_of(path: Path) -> list[Row]:
+    """The objects of a JSONL file."""
     with path.open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]

@@ -1,6 +1,7 @@
 """A LlamaIndex vector store over one Qdrant shard in a folder, for whoever works with LlamaIndex.
 
 The customer's question does not come this way: `Index` asks the shard for bare point numbers.
+For what lies on a Qdrant server, LlamaIndex has a store of its own: see docs/qdrant.md.
 """
 
 from __future__ import annotations
@@ -153,6 +154,15 @@ class EdgeVectorStore(BasePydanticVectorStore):
             raise ValueError(f"query mode {query.mode.value} needs the query's text")
         asked = {terms.term_id(term): 1.0 for term in terms.tokenise(query.query_str)}
         return self._shard.find(limit, terms=asked, where=where)
+
+
+def sparse_query(texts: Sequence[str]) -> tuple[list[list[int]], list[list[float]]]:
+    """The terms of questions: `sparse_query_fn` for a `QdrantVectorStore` over kfbot's points.
+
+    Every term weighs 1: IDF is in the points already.
+    """
+    asked = [sorted({terms.term_id(term) for term in terms.tokenise(text)}) for text in texts]
+    return asked, [[1.0] * len(numbers) for numbers in asked]
 
 
 def _point_id(node_id: str) -> PointId:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kfbot.bootstrap import check_embedding, open_channels, open_database
+from kfbot.adapter import ChannelAdapter
+from kfbot.bootstrap import check_embedding, check_qdrant, open_channels, open_database
 from kfbot.cli.client import find_server
 from kfbot.cli.output import report, say, say_table
-from kfbot.errors import KfbotError, SettingsError, StoreUnavailable
+from kfbot.confidence import signals_version
+from kfbot.errors import (
+    ChannelError,
+    ChannelUnavailable,
+    KfbotError,
+    SettingsError,
+    StoreUnavailable,
+)
 from kfbot.places import owning
 from kfbot.settings import Settings, load_settings
+from kfbot.store.calibrations import CalibrationStore
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.dead_letters import count_dead
 from kfbot.store.engine import Database
@@ -23,6 +33,8 @@ from kfbot.web.access import check_exposure
 
 #: A database file of more bytes takes so long to be read that it is told.
 LARGE_BYTES = 200_000_000
+#: A platform may take so long to say whether it knows us.
+CHANNEL_SECONDS = 15.0
 _MARKS = {"ok": "✓", "note": "–", "wrong": "✗"}
 
 
@@ -91,12 +103,27 @@ async def _find(file: Path | None) -> list[Finding]:
 async def _look_at_channels(settings: Settings) -> AsyncIterator[Finding]:
     for name, section in settings.channels.items():
         try:
-            open_channels(settings.model_copy(update={"channels": {name: section}}))
-            yield Finding("channels", "ok", f"{name} ({section['platform']})")
+            opened = open_channels(settings.model_copy(update={"channels": {name: section}}))
         except SettingsError as error:
             yield Finding("channels", "wrong", str(error))
+            continue
+        yield await _channel_finding(opened[name])
     if not settings.channels:
         yield Finding("channels", "ok", "web chat and HTTP API only")
+
+
+async def _channel_finding(adapter: ChannelAdapter) -> Finding:
+    name = f"{adapter.channel} ({adapter.settings.platform})"
+    try:
+        async with asyncio.timeout(CHANNEL_SECONDS), adapter:
+            found = await adapter.check()
+    except ChannelUnavailable as error:
+        return Finding("channels", "note", f"{error}: it may work later")
+    except TimeoutError:
+        return Finding("channels", "note", f"{name}: the platform did not answer in time")
+    except ChannelError as error:
+        return Finding("channels", "wrong", str(error))
+    return Finding("channels", "ok", f"{name}: {found}" if found else name)
 
 
 async def _look_at_web(settings: Settings) -> AsyncIterator[Finding]:
@@ -168,6 +195,23 @@ async def _look_at_knowledge(settings: Settings) -> AsyncIterator[Finding]:
     async with Database(settings.database_url) as database:
         for name in settings.knowledge:
             yield await _knowledge_finding(KnowledgeStore(database), name)
+        for finding in await _calibration_findings(settings, database):
+            yield finding
+
+
+async def _calibration_findings(settings: Settings, database: Database) -> list[Finding]:
+    generations = await KnowledgeStore(database).generations()
+    findings = []
+    for name, one in (await CalibrationStore(database).find()).items():
+        if name not in settings.knowledge:
+            continue
+        if one.holds_for(generations[name].embedding_key, signals_version()):
+            text = f"{name}: {one.made_at:%Y-%m-%d}, from {one.questions} questions"
+            findings.append(Finding("calibration", "ok", text))
+        else:
+            text = f"{name}: out of date and not used: kfbot calibrate {name}"
+            findings.append(Finding("calibration", "note", text))
+    return findings
 
 
 def _missing_sources(settings: Settings) -> list[str]:
@@ -197,6 +241,14 @@ async def _look_at_embedding(settings: Settings) -> AsyncIterator[Finding]:
     yield Finding("embedding", "ok", f"{settings.embedding.model}, {dimensions} dimensions")
 
 
+async def _look_at_qdrant(settings: Settings) -> AsyncIterator[Finding]:
+    if not settings.qdrant.url:
+        return
+    yield Finding("qdrant", "ok", await check_qdrant(settings.qdrant))
+    if settings.qdrant.url.startswith("http://") and settings.qdrant.api_key.get_secret_value():
+        yield Finding("qdrant", "note", "the key travels unencrypted: better an https:// url")
+
+
 def _newer(revision: str | None) -> str:
     return f"schema {revision} was made by a newer kfbot: update kfbot"
 
@@ -210,4 +262,5 @@ _LOOKS: tuple[tuple[str, _Look], ...] = (
     ("integrity", _look_at_integrity),
     ("knowledge", _look_at_knowledge),
     ("embedding", _look_at_embedding),
+    ("qdrant", _look_at_qdrant),
 )

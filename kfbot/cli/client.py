@@ -132,6 +132,14 @@ class Client:
         done: dict[str, int] = await self._call("POST", path, {})
         return done["generation"]
 
+    async def calibrate(self, name: str, calibration: dict[str, Any] | None) -> None:
+        """Have a knowledge base corrected like this from now on; None: not at all."""
+        path = f"knowledge/{quote(name, safe='')}/calibration"
+        if calibration is None:
+            await self._call("DELETE", path)
+        else:
+            await self._call("PUT", path, calibration)
+
     async def search(self, query: str) -> dict[str, Any]:
         """Passages with scores, and the evidence."""
         found: dict[str, Any] = await self._call("GET", "knowledge/search", query={"q": query})

@@ -201,6 +201,16 @@ async def _status(settings: Settings, *, as_json: bool) -> None:
     for one in states:
         for line in one["unreadable"]:
             say(f"  ✗ {line}", style="red")
+        if one["calibration"]:
+            _say_calibration(one["name"], one["calibration"])
+
+
+def _say_calibration(name: str, found: dict[str, Any]) -> None:
+    from kfbot.cli.output import say
+
+    made = f"{found['made_at'][:10]}, from {found['questions']} questions"
+    stale = f"; out of date, not used: kfbot calibrate {name}" if found["stale"] else ""
+    say(f"  {name}: calibrated {made}{stale}", style="yellow" if stale else "dim")
 
 
 def _age(one: dict[str, Any]) -> str:

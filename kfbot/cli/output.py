@@ -73,9 +73,9 @@ def say_table(
         table.add_column(column, justify="right" if numbers and place else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(shown(cell)) for cell in row))
-    console = Console(highlight=False)
     # A file or a pipe has no width: whoever reads it wants whole lines.
-    console.print(table, width=None if sys.stdout.isatty() else 200, markup=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console.print(table, markup=False)
 
 
 def say_sources(citations: Sequence[Mapping[str, Any]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from kfbot.commands import parse
 from kfbot.errors import ConversationChanged
 from kfbot.messages import (
     ButtonPressed,
@@ -24,6 +25,7 @@ from kfbot.store import tables
 from kfbot.store.conversations import add_conversation, address_of, change_owner
 from kfbot.store.events import encode_event, type_of
 from kfbot.store.lanes import set_ready
+from kfbot.store.manners import remember_heard
 from kfbot.store.notices import LANE, chat_notice, conversation_notice, notify
 
 
@@ -81,11 +83,17 @@ _ADD_MESSAGES = tables.message.insert()
 
 
 def accept_all(
-    connection: sa.Connection, events: Sequence[InboundEvent], now: datetime
+    connection: sa.Connection,
+    events: Sequence[InboundEvent],
+    now: datetime,
+    limited: Collection[str] = (),
 ) -> list[Accepted]:
     """Store the events that are new, in their order; repeated ones are only recognised.
 
     An agent's claim takes effect at once: it must not wait for a running turn of the bot.
+
+    Args:
+        limited: Channels whose customers' messages are counted.
     """
     known = _known(connection, [_key(event) for event in events])
     new = list({_key(event): event for event in events if _key(event) not in known}.values())
@@ -96,6 +104,7 @@ def accept_all(
     set_ready(connection, conversations.values(), now)
     stored = _write_inbox(connection, new, conversations, now)
     _write_transcript(connection, new, conversations, now)
+    remember_heard(connection, ((event, stored[_key(event)].inbox_id) for event in new), limited)
     for event in new:
         accepted = stored[_key(event)]
         notify(connection, conversation_notice(accepted.conversation_id))
@@ -283,12 +292,17 @@ def _message_values(event: MessageReceived, conversation_id: int, now: datetime)
         "conversation_id": conversation_id,
         "role": event.sender.role,
         "sender_name": event.sender.display_name,
+        "kind": "command" if _is_command(event) else "message",
         "text": event.text,
         "extras": {"attachments": attachments} if attachments else {},
         "platform_id": event.message_id,
         "event_id": event.event_id,
         "created_at": now,
     }
+
+
+def _is_command(event: MessageReceived) -> bool:
+    return event.sender.role == "customer" and parse(event.text) is not None
 
 
 def _press_values(
@@ -310,6 +324,7 @@ def _press_values(
             "conversation_id": conversation_id,
             "role": "customer",
             "sender_name": "",
+            "kind": "message",
             "text": label,
             "extras": {},
             "platform_id": event.message_id,

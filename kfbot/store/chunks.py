@@ -43,6 +43,11 @@ class KnowledgeStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def database(self) -> Database:
+        """Where they are kept."""
+        return self._database
+
     async def names(self) -> tuple[str, ...]:
         """The knowledge bases that were ever loaded, by name.
 

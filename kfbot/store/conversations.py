@@ -186,6 +186,33 @@ def add_address(connection: sa.Connection, conversation_id: int, address: Conver
     )
 
 
+def moved_with(
+    connection: sa.Connection, conversation_id: int, address: ConversationId
+) -> list[tuple[int, ConversationId]]:
+    """The conversations that a move takes along, with their new addresses.
+
+    Where a whole chat moves (neither thread nor member is named), all of its conversations do.
+    """
+    alias = tables.conversation_alias.c
+    query = sa.select(alias.channel, alias.chat, alias.thread, alias.member, alias.conversation_id)
+    [row] = connection.execute(query.where(alias.conversation_id == conversation_id, alias.current))
+    moved = [(conversation_id, address)]
+    if row.thread or row.member or address.thread or address.member:
+        return moved
+    rest = query.where(
+        alias.channel == row.channel,
+        alias.chat == row.chat,
+        alias.conversation_id != conversation_id,
+        alias.current,
+    ).order_by(alias.conversation_id)
+    for other in connection.execute(rest):
+        place = ConversationId(
+            address.channel, address.chat, other.thread or None, other.member or None
+        )
+        moved.append((other.conversation_id, place))
+    return moved
+
+
 def select_conversation(conversation_id: int) -> sa.Select[Any]:
     """A conversation's row with its current address, for `conversation_of`."""
     return select_conversations().where(tables.conversation.c.id == conversation_id)
@@ -316,7 +343,11 @@ def _summary(
     message = tables.message.c
     last = connection.execute(
         sa.select(message.text)
-        .where(message.conversation_id == conversation_id, message.role == "customer")
+        .where(
+            message.conversation_id == conversation_id,
+            message.role == "customer",
+            message.kind != "command",
+        )
         .order_by(message.id.desc())
         .limit(1)
     )

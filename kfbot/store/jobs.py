@@ -51,18 +51,10 @@ class JobStore:
             StoreUnavailable: Nothing was stored.
         """
 
-        def operation(connection: sa.Connection) -> None:
-            connection.execute(
-                table.insert().values(
-                    id=job_id, owner=self._owner, state="running", created_at=self._clock()
-                )
-            )
-            old = sa.select(table.c.id).order_by(table.c.created_at.desc()).offset(REMEMBERED)
-            connection.execute(table.delete().where(table.c.id.in_(old)))
-
-        table = tables.job
-        job_id = secrets.token_hex(8)
-        await self._database.write(operation)
+        job_id = new_job_id()
+        await self._database.write(
+            lambda connection: _add_job(connection, job_id, self._owner, self._clock())
+        )
         return job_id
 
     async def progress(self, job_id: str, stage: str, done: int, total: int) -> None:
@@ -102,9 +94,43 @@ class JobStore:
         last = _job(connection, job_id) or job
         return last if last.state != "running" else replace(last, state="failed", error=ORPHANED)
 
+    async def asked(self) -> tuple[tuple[str, int], ...]:
+        """Jobs with the conversations that are still to be told how they ended.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        asker = tables.job_asker.c
+        query = sa.select(asker.job_id, asker.conversation_id).limit(REMEMBERED)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return tuple((row.job_id, row.conversation_id) for row in rows)
+
     async def _update(self, job_id: str, **values: object) -> None:
         change = tables.job.update().where(tables.job.c.id == job_id).values(**values)
         await self._database.write(lambda connection: connection.execute(change).rowcount)
+
+
+def new_job_id() -> str:
+    """A name for a job that is still to be stored."""
+    return secrets.token_hex(8)
+
+
+def add_asked_job(
+    connection: sa.Connection, job_id: str, owner: str, conversation_id: int, now: datetime
+) -> None:
+    """Note that a process begins a job, and the conversation that is to be told how it ended."""
+    _add_job(connection, job_id, owner, now)
+    asker = {"job_id": job_id, "conversation_id": conversation_id}
+    connection.execute(tables.job_asker.insert().values(**asker))
+
+
+def _add_job(connection: sa.Connection, job_id: str, owner: str, now: datetime) -> None:
+    table = tables.job
+    connection.execute(
+        table.insert().values(id=job_id, owner=owner, state="running", created_at=now)
+    )
+    old = sa.select(table.c.id).order_by(table.c.created_at.desc()).offset(REMEMBERED)
+    connection.execute(table.delete().where(table.c.id.in_(old)))
 
 
 def _job(connection: sa.Connection, job_id: str) -> Job | None:

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from kfbot.messages import ConversationId, DeliveryReceipt, InboundEvent
@@ -30,6 +29,7 @@ from kfbot.store.lanes import (
     release_idle,
 )
 from kfbot.store.notices import LANE, notify
+from kfbot.store.pacing import Pace, take_slot
 from kfbot.store.presence import gone
 from kfbot.store.work import StoredMessage, Wanted, Work, read_work
 
@@ -53,10 +53,17 @@ class MessageStore:
         clock: Callable[[], datetime],
         *,
         channels: Collection[str] | None = None,
+        limited: Collection[str] = (),
     ) -> None:
-        """`channels`: only lanes of their conversations are claimed; None: of all."""
+        """Prepare.
+
+        Args:
+            channels: Only lanes of their conversations are claimed; None: of all.
+            limited: Channels whose customers' messages are counted.
+        """
         self._database = database
         self._clock = clock
+        self._limited = limited
         self._served = sa.true() if channels is None else on_channels(channels)
         self._lane_of: dict[ConversationId, int] = {}
 
@@ -82,7 +89,7 @@ class MessageStore:
     def _accept(
         self, connection: sa.Connection, events: Sequence[InboundEvent]
     ) -> Sequence[Accepted]:
-        return accept_all(connection, events, self._clock())
+        return accept_all(connection, events, self._clock(), self._limited)
 
     async def free_all(self) -> int:
         """Free every lane: right only where no other process can be running.
@@ -257,20 +264,30 @@ class MessageStore:
 
         return await self._database.write(operation)
 
-    async def reserve(self, stored: StoredMessage, *, rate_per_second: float) -> datetime:
-        """When the channel's rate lets a message go; the time is kept free for it.
+    async def reserve(
+        self,
+        stored: StoredMessage,
+        *,
+        rate_per_second: float | None,
+        burst: int | None = None,
+        seconds_per_chat: float = 0.0,
+    ) -> datetime:
+        """When channel and chat let a message go; the time is kept free for it.
 
-        Over all replicas no more than `rate_per_second` times are given out a second, and
-        after a pause at most a second's worth at once (GCRA, ITU-T I.371).
+        Over all replicas a channel gives out no more than `rate_per_second` times a second, and
+        after a pause at most `burst` of them at once (GCRA, ITU-T I.371); a chat no two less
+        than `seconds_per_chat` apart. While its chat is not free no time is kept for a message:
+        it is told when to ask again.
         """
 
         def operation(connection: sa.Connection) -> datetime:
-            now = self._clock()
-            slot = _take_slot(connection, channel, now, rate_per_second)
-            _mark(connection, stored.outbox_id, stored_state="new", slot_at=slot)
+            slot, taken = take_slot(connection, address, pace, self._clock())
+            if taken:
+                _mark(connection, stored.outbox_id, stored_state="new", slot_at=slot)
             return slot
 
-        channel = stored.message.conversation.channel
+        address = stored.message.conversation
+        pace = Pace(rate_per_second=rate_per_second, burst=burst, seconds_per_chat=seconds_per_chat)
         return await self._database.write(operation)
 
     async def sent(self, lane: Lane, stored: StoredMessage, receipt: DeliveryReceipt) -> bool:
@@ -340,29 +357,6 @@ def _record_sent(connection: sa.Connection, deliveries: Sequence[_Delivery]) -> 
     if named:
         connection.execute(_NAMED, named)
     return _release(connection, [one.lane for one in deliveries])
-
-
-def _take_slot(
-    connection: sa.Connection, channel: str, now: datetime, rate_per_second: float
-) -> datetime:
-    table = tables.channel
-    interval = timedelta(seconds=1 / rate_per_second)
-    row = connection.execute(
-        sa.select(table.c.free_at).where(table.c.name == channel).with_for_update()
-    ).one_or_none()
-    if row is None:
-        # Another replica may be sending the channel's first message at this moment.
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-        first = dialect.insert(table).values(name=channel, free_at=now)
-        connection.execute(first.on_conflict_do_nothing())
-        return _take_slot(connection, channel, now, rate_per_second)
-    # Theoretical time of arrival: it lags behind by at most the burst that is allowed.
-    burst = timedelta(seconds=1) - interval
-    free_at: datetime = max(row.free_at, now)
-    connection.execute(
-        table.update().where(table.c.name == channel).values(free_at=free_at + interval)
-    )
-    return max(free_at - max(burst, timedelta()), now)
 
 
 def _mark(

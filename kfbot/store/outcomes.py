@@ -22,12 +22,15 @@ from kfbot.store.conversations import (
     find_conversation_id,
     find_open_case,
     get_conversation,
+    moved_with,
     open_case,
     save_conversation,
 )
 from kfbot.store.engine import Database
 from kfbot.store.events import storable
+from kfbot.store.jobs import add_asked_job
 from kfbot.store.lanes import Lane, set_ready
+from kfbot.store.manners import move_pause, set_paused
 from kfbot.store.notices import LANE, conversation_notice, notify
 from kfbot.store.sayings import Saying, Words, say_all
 from kfbot.store.work import StoredEvent
@@ -89,6 +92,7 @@ class OutcomeStore:
             notify(connection, conversation_notice(number))
             if epochs[item.lane.key] == item.outcome.before.ownership_epoch:
                 after, case = _apply(connection, item.outcome, now)
+                _apply_command(connection, item, now)
                 sayings.append(_saying(item, after))
                 results.append(case)
             else:
@@ -148,6 +152,28 @@ class OutcomeStore:
             return _say(connection, saying, now)
 
         return await self._database.write(operation, lanes=(conversation_id,))
+
+    async def tell_asker(self, job_id: str, text: str, *, pushed: bool, text_length: int) -> None:
+        """Tell whoever waits for it how a job ended; once, whoever else is about to do so.
+
+        Raises:
+            StoreUnavailable: Nothing was told.
+        """
+
+        def operation(connection: sa.Connection) -> None:
+            asker = tables.job_asker
+            told = asker.delete().where(asker.c.job_id == job_id).returning(asker.c.conversation_id)
+            if (conversation_id := connection.execute(told).scalar_one_or_none()) is None:
+                return
+            parts = split(storable(text), text_length)
+            saying = Saying(
+                conversation=get_conversation(connection, conversation_id),
+                words=tuple(Words(text=part, is_aside=True) for part in parts),
+                pushed=pushed,
+            )
+            _say(connection, saying, self._clock())
+
+        await self._database.write(operation)
 
     async def change_owner(
         self,
@@ -222,6 +248,7 @@ def _apply(
         save_conversation(connection, after, now)
     if outcome.moved_to is not None:
         _move(connection, after.id, outcome.moved_to)
+        move_pause(connection, outcome.before.address, outcome.moved_to, now)
     if outcome.case_reason is not None and outcome.turn is not None:
         opened = find_open_case(connection, after.id) or open_case(
             connection, after, outcome.case_reason, outcome.turn.question,
@@ -233,6 +260,15 @@ def _apply(
             button.update().where(button.c.token == outcome.pressed).values(pressed_at=now)
         )
     return after, opened
+
+
+def _apply_command(connection: sa.Connection, item: _Finished, now: datetime) -> None:
+    """What an admin told the machine to do."""
+    conversation, owner = item.outcome.before, item.lane.owner
+    if item.outcome.pause is not None:
+        set_paused(connection, conversation.address, item.outcome.pause, now)
+    if item.outcome.load is not None:
+        add_asked_job(connection, item.outcome.load.job_id, owner, conversation.id, now)
 
 
 def _saying(item: _Finished, after: Conversation) -> Saying:
@@ -250,8 +286,14 @@ def _parts(reply: Reply, item: _Finished) -> list[Words]:
     """A reply as the channel can show it; citations and buttons come with its last part."""
     *first, last = shape(reply, item.capabilities)
     return [
-        *(Words(text=text, kind=reply.kind) for text in first),
-        Words(text=last, kind=reply.kind, citations=reply.citations, buttons=reply.buttons),
+        *(Words(text=text, kind=reply.kind, is_aside=reply.is_aside) for text in first),
+        Words(
+            text=last,
+            kind=reply.kind,
+            citations=reply.citations,
+            buttons=reply.buttons,
+            is_aside=reply.is_aside,
+        ),
     ]
 
 
@@ -274,5 +316,6 @@ def _finish(connection: sa.Connection, events: Sequence[StoredEvent]) -> None:
 
 def _move(connection: sa.Connection, conversation_id: int, address: ConversationId) -> None:
     # The new address may have been written to before the platform told us of the move.
-    if find_conversation_id(connection, address) is None:
-        add_address(connection, conversation_id, address)
+    for number, place in moved_with(connection, conversation_id, address):
+        if find_conversation_id(connection, place) is None:
+            add_address(connection, number, place)

@@ -49,6 +49,9 @@ _BUTTONS = _Kind(
     # The press is all that is known of whether an answer helped.
     sa.or_(_button.pressed_at.is_(None), _button.action.not_in(("helpful", "not_helpful"))),
 )
+# Counted are the messages of a minute; a clock may be off, and a backlog be worked off late.
+_HEARD = _Kind(tables.heard, (tables.heard.c.inbox_id,), tables.heard.c.sent_at, sa.true())
+_HEARD_FOR = timedelta(hours=1)
 
 
 async def purge(
@@ -65,7 +68,8 @@ async def purge(
     Raises:
         StoreUnavailable: The database failed; what was removed until then is gone.
     """
-    limits = [*((kind, now - keep) for kind in _AGEING), (_BUTTONS, now)]
+    limits = [(kind, now - keep) for kind in _AGEING]
+    limits += [(_BUTTONS, now), (_HEARD, now - _HEARD_FOR)]
     return {
         kind.table.name: await _purge(database, kind, before, pause_seconds)
         for kind, before in limits

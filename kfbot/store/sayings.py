@@ -29,6 +29,8 @@ class Words:
     kind: OutboundKind = "message"
     citations: tuple[Citation, ...] = ()
     buttons: tuple[NewButton, ...] = ()
+    #: The bot never reads it again.
+    is_aside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +156,7 @@ def _message_row(
         "conversation_id": saying.conversation.id,
         "role": saying.sender.role,
         "sender_name": saying.sender.display_name,
-        "kind": words.kind,
+        "kind": "command" if words.is_aside else words.kind,
         "text": words.text,
         "internal": saying.internal,
         "extras": extras,

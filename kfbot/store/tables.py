@@ -298,6 +298,38 @@ job = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
 )
 
+#: A conversation in which somebody waits to be told how a job ended.
+job_asker = sa.Table(
+    "job_asker",
+    metadata,
+    sa.Column("job_id", sa.Text, primary_key=True),
+    _conversation(),
+)
+
+#: Chats in which an admin told the bot to be silent.
+pause = sa.Table(
+    "pause",
+    metadata,
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("chat", sa.Text, primary_key=True),
+    sa.Column("since", UtcTime, nullable=False),
+)
+
+#: Customers' messages of the last minutes, where only so many of them are answered.
+heard = sa.Table(
+    "heard",
+    metadata,
+    sa.Column("inbox_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("chat", sa.Text, nullable=False),
+    sa.Column("sender", sa.Text, nullable=False),
+    sa.Column("addressed", sa.Boolean, nullable=False),
+    sa.Column("sent_at", UtcTime, nullable=False),
+    sa.Index(
+        "ix_heard_channel_chat_addressed_inbox_id", "channel", "chat", "addressed", "inbox_id"
+    ),
+)
+
 #: What all replicas must know alike, by name: the key that signs visitors' cookies.
 secret = sa.Table(
     "secret",
@@ -341,6 +373,24 @@ knowledge_file = sa.Table(
     sa.Column("read_key", sa.Text, nullable=False),
     sa.Column("unreadable", sa.JSON, nullable=False, default=list),
     sa.Column("counts", sa.JSON, nullable=False, default=dict),
+)
+
+#: How far the estimates for a knowledge base are off; see `kfbot.calibration.Calibration`.
+calibration = sa.Table(
+    "calibration",
+    metadata,
+    sa.Column("knowledge_base", sa.Text, sa.ForeignKey("knowledge_base.name"), primary_key=True),
+    #: What was measured: with another model or other signals it holds no more.
+    sa.Column("embedding_key", sa.Text, nullable=False),
+    sa.Column("signals", sa.Text, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("made_at", UtcTime, nullable=False),
+    #: Where the questions came from: "operator" or "knowledge base".
+    sa.Column("source", sa.Text, nullable=False),
+    #: How many questions of each sort.
+    sa.Column("counts", sa.JSON, nullable=False),
+    #: By kind of passage.
+    sa.Column("adjustments", sa.JSON, nullable=False),
 )
 
 #: In force from generation `since` on and before generation `until`. What a load that is under

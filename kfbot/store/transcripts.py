@@ -10,9 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from kfbot.conversation import Choice, HistoryMessage
-from kfbot.messages import OutboundKind, Role
+from kfbot.messages import MessageReceived, OutboundKind, Role
 from kfbot.store import tables
 from kfbot.store.engine import Database
+from kfbot.store.events import decode_event
 
 #: The bot reads so many messages back, never the whole history.
 HISTORY_LENGTH = 12
@@ -130,6 +131,24 @@ class TranscriptStore:
 
         return await self._database.read(query)
 
+    async def was_overheard(self, conversation_id: int, channel: str, platform_id: str) -> bool:
+        """True for a customer's message that was not meant for the bot, as far as is known."""
+        message, inbox = tables.message.c, tables.inbox.c
+        query = (
+            sa.select(inbox.payload)
+            .join_from(tables.message, tables.inbox, inbox.event_id == message.event_id)
+            .where(
+                inbox.channel == channel,
+                message.conversation_id == conversation_id,
+                message.platform_id == platform_id,
+                message.role == "customer",
+            )
+            .limit(1)
+        )
+        payload = await self._database.read(lambda c: c.execute(query).scalar_one_or_none())
+        event = None if payload is None else decode_event(payload)
+        return isinstance(event, MessageReceived) and not event.addressed_to_bot
+
     async def said_around(
         self, conversation_id: int, event_id: str
     ) -> tuple[TranscriptMessage, ...]:
@@ -193,6 +212,8 @@ _HISTORY = (
     .where(
         _message.conversation_id == sa.bindparam("conversation"),
         _message.internal.is_(False),
+        # What is said to and by the machine itself is not talked about.
+        _message.kind != "command",
         # Without such an event: until now.
         _message.id < sa.func.coalesce(_MESSAGE_OF_EVENT.scalar_subquery(), sa.literal(_LATEST)),
     )

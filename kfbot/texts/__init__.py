@@ -43,10 +43,54 @@ class Texts:
     source: str
     #: With "{page}" in the place of the number.
     page: str
+    #: To who writes more in a minute than is answered.
+    too_many: str
     chat_title: str
     chat_greeting: str
     #: Replies to small talk.
     small_talk: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTexts:
+    """What the bot says to commands in one language; words in braces are filled in."""
+
+    #: To customers.
+    help: str
+    refused: str
+    failed: str
+    #: To admins.
+    admin_help: str
+    paused: str
+    resumed: str
+    with_person: str
+    with_bot: str
+    status: str
+    status_empty: str
+    never: str
+    unreadable: str
+    found: str
+    found_nothing: str
+    search_fails: str
+    search_usage: str
+    reload_began: str
+    reload_unknown: str
+    reload_done: str
+    reload_failed: str
+    reload_broken_off: str
+    stats: str
+    stats_handoffs: str
+    stats_partial: str
+    stats_usage: str
+    why: str
+    why_nothing: str
+    why_signals: str
+    why_threshold: str
+    why_passages: str
+    #: Names of decisions and of reasons for a handoff.
+    names: dict[str, str]
+    #: What the signals of `kfbot.confidence` mean, by their names there.
+    signals: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +103,12 @@ class _Phrases:
 def texts(language: Language) -> Texts:
     """The bot's sentences in this language."""
     return Texts(**_read(language)["texts"])
+
+
+@cache
+def command_texts(language: Language) -> CommandTexts:
+    """The bot's replies to commands in this language."""
+    return CommandTexts(**_read(language)["commands"])
 
 
 def small_talk(text: str) -> SmallTalk | None:

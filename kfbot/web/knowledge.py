@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from aiohttp import web
 
+from kfbot.calibration import Calibration
 from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.jobs import Jobs
 from kfbot.knowledge_base import KnowledgeBase, KnowledgeStatus, Passage
 from kfbot.web.api import BadRequest, NotFound, success
-from kfbot.web.jobs import Jobs
 
 
 class KnowledgeApi:
@@ -29,6 +31,8 @@ class KnowledgeApi:
             web.post("/api/v1/knowledge/reload", self.reload),
             web.post("/api/v1/knowledge/{kb}/reload", self.reload),
             web.post("/api/v1/knowledge/{kb}/rollback", self.roll_back),
+            web.put("/api/v1/knowledge/{kb}/calibration", self.calibrate),
+            web.delete("/api/v1/knowledge/{kb}/calibration", self.calibrate),
             web.get("/api/v1/jobs/{id}", self.job),
         ]
 
@@ -65,6 +69,21 @@ class KnowledgeApi:
             raise BadRequest(str(error)) from None
         return success({"generation": generation})
 
+    async def calibrate(self, request: web.Request) -> web.Response:
+        """Correct the estimates for a knowledge base as `kfbot calibrate` measured; or no more."""
+        name = self._named(request)
+        assert name is not None
+        calibration = None
+        try:
+            if request.method == "PUT":
+                calibration = Calibration.read(json.loads(await request.text()))
+            await self._knowledge.calibrate(name, calibration)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise BadRequest(f"this is no calibration: {error}") from None
+        except KnowledgeBaseUnavailable as error:
+            raise BadRequest(str(error)) from None
+        return success({"calibrated": calibration is not None})
+
     async def job(self, request: web.Request) -> web.Response:
         """How far a job is."""
         job = await self._jobs.find(request.match_info["id"])
@@ -98,6 +117,20 @@ def _status_data(one: KnowledgeStatus) -> dict[str, Any]:
         "rolled_back": one.rolled_back,
         "counts": dict(one.counts),
         "unreadable": list(one.unreadable),
+        "calibration": _calibration_data(one),
+    }
+
+
+def _calibration_data(one: KnowledgeStatus) -> dict[str, Any] | None:
+    found = one.calibration
+    if found is None:
+        return None
+    return {
+        "made_at": found.made_at.isoformat(),
+        "questions": found.questions,
+        "source": found.source,
+        "generation": found.generation,
+        "stale": one.calibration_is_stale,
     }
 
 

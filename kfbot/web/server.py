@@ -22,6 +22,7 @@ from kfbot.errors import (
     StoreUnavailable,
     WebhookRejected,
 )
+from kfbot.jobs import Jobs
 from kfbot.web import webhooks
 from kfbot.web.access import (
     Access,
@@ -34,7 +35,6 @@ from kfbot.web.access import (
 from kfbot.web.api import Api, BadRequest, NotFound, failure
 from kfbot.web.chat import STATIC, Chat
 from kfbot.web.dead_letters import DeadLetterApi
-from kfbot.web.jobs import Jobs
 from kfbot.web.knowledge import KnowledgeApi
 
 logger = logging.getLogger(__name__)

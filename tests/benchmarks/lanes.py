@@ -58,6 +58,7 @@ class OneAnswer(FakeKnowledgeBase):
         names: Collection[str] | None = None,
         where: Mapping[str, str] | None = None,
         limit: int = 10,
+        earlier: Sequence[str] = (),
     ) -> Retrieval:
         passage = replace(_PASSAGE, question=query, text=f"{query} {ANSWER}")
         return Retrieval(query=query, passages=(passage,), evidence=_EVIDENCE)
@@ -67,7 +68,7 @@ class Outlet(ChannelAdapter):
     """Takes every message at once and notes when."""
 
     def __init__(self, *, pulls_replies: bool = False) -> None:
-        super().__init__(CHANNEL, AdapterSettings(platform="fake"))
+        super().__init__(CHANNEL, AdapterSettings(platform="fake", messages_per_minute=0))
         self.capabilities = Capabilities(buttons=True, pulls_replies=pulls_replies)
         #: Of each message: its chat, the question that it answers, when it came.
         self.sent: list[tuple[str, str, float]] = []

@@ -91,7 +91,7 @@ async def test_a_question_over_http_costs_little_more_than_its_bare_parts(
 
         async def bare_search(number: int) -> None:
             question = Question.of(QUESTIONS[number], vectors[number])
-            index.search(vectors[number], question.term_ids.tolist(), 50)
+            await index.search(vectors[number], question.term_ids.tolist(), 50)
 
         async with aiohttp.ClientSession(url) as client:
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from slack_sdk.signature import SignatureVerifier
 from standardwebhooks import Webhook
 
 import adapters
@@ -62,8 +63,22 @@ def _sign_standard(request: dict[str, Any], settings: dict[str, Any]) -> None:
     )
 
 
+def _sign_slack(request: dict[str, Any], settings: dict[str, Any]) -> None:
+    timestamp = str(int(datetime.now(UTC).timestamp()))
+    signature = SignatureVerifier(settings["signing_secret"]).generate_signature(
+        timestamp=timestamp, body=request["body"]
+    )
+    request["headers"] |= {
+        "x-slack-request-timestamp": timestamp,
+        "x-slack-signature": signature,
+    }
+
+
 #: Platform → puts what ages (time, signature) into a recorded request.
-SIGNERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], None]] = {"webhook": _sign_standard}
+SIGNERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], None]] = {
+    "slack": _sign_slack,
+    "webhook": _sign_standard,
+}
 
 
 class Payload(NamedTuple):

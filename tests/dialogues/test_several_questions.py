@@ -39,10 +39,13 @@ async def test_a_choice_is_made_by_saying_which(stage: Stage) -> None:
     labels = [button.label for button in offer.buttons if button.action == "choice"]
     assert len(labels) > 1
     [reply] = await stage.customer_says("the second one")
-    assert reply.text == {
-        "How long do I have to return an item?": "You have 15 days.",
-        "How do I return an item?": "Open the order and press Return.",
-    }[labels[1]]
+    assert (
+        reply.text
+        == {
+            "How long do I have to return an item?": "You have 15 days.",
+            "How do I return an item?": "Open the order and press Return.",
+        }[labels[1]]
+    )
 
 
 async def test_a_customer_who_means_none_of_the_choices_gets_a_person(stage: Stage) -> None:

@@ -52,9 +52,10 @@ class ThinkingKnowledgeBase(FakeKnowledgeBase):
         names: Collection[str] | None = None,
         where: Mapping[str, str] | None = None,
         limit: int = 10,
+        earlier: Sequence[str] = (),
     ) -> Retrieval:
         await asyncio.sleep(self.seconds)
-        return await super().search(query, names=names, where=where, limit=limit)
+        return await super().search(query, names=names, where=where, limit=limit, earlier=earlier)
 
 
 def main() -> None:

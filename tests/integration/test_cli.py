@@ -192,6 +192,29 @@ def test_evaluate_writes_predictions_report_and_page(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_evaluate_fails_by_its_demands_after_it_has_written_and_compared(folder: Path) -> None:
+    write_lines(folder / "questions.jsonl", QUESTIONS)
+    arguments = (
+        *("evaluate", "--knowledge", f"shop={folder / 'docs'}"),
+        *("--questions", str(folder / "questions.jsonl")),
+    )
+    kfbot(folder, *arguments, "--predictions", str(folder / "old.jsonl"))
+    demands = ("--require", "hit@1>=1", "--require", "hit@1>1", "--require", "wrong<0")
+    said = kfbot(
+        folder,
+        *(*arguments, *demands, "--compare", str(folder / "old.jsonl")),
+        *("--report", str(folder / "new.json")),
+        status=1,
+    )
+    assert "--require hit@1>1 is not met: it is 1" in said
+    assert "--require wrong<0 is not met" in said
+    assert "hit@1>=1 is" not in said
+    report = json.loads((folder / "new.json").read_text(encoding="utf-8"))
+    assert [one["met"] for one in report["require"]] == [True, False, False]
+    assert report["comparison"]["mcnemar"]["hit@1"] == {"gained": 0, "lost": 0, "p": 1}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("knowledge", "reason"),
     [

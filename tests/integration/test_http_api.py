@@ -499,9 +499,9 @@ async def test_the_description_is_valid_and_names_every_path(bot: ServedBot) -> 
 
 
 async def _routes(bot: ServedBot) -> set[tuple[str, str]]:
+    from kfbot.jobs import Jobs
     from kfbot.web.access import Access, Visitors
     from kfbot.web.chat import Chat
-    from kfbot.web.jobs import Jobs
     from kfbot.web.server import create_app
 
     app = create_app(

@@ -10,8 +10,10 @@ import pytest
 from kfbot.adapter import Capabilities
 from kfbot.messages import ConversationId, DeliveryReceipt
 from kfbot.store import tables
+from kfbot.store.accounts import AccountStore
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.engine import Database
+from kfbot.store.manners import Asked, MannersStore
 from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.transcripts import TranscriptStore
@@ -23,7 +25,8 @@ pytestmark = pytest.mark.asyncio
 
 async def several_turns(database: Database, clock: Clock) -> None:
     """Three customers at once write twice, are answered, and get their answers."""
-    messages, outcomes = MessageStore(database, clock), OutcomeStore(database, clock)
+    messages = MessageStore(database, clock, limited=["shop"])
+    outcomes, manners = OutcomeStore(database, clock), MannersStore(database)
     conversations, transcripts = ConversationStore(database), TranscriptStore(database)
     chats = [ConversationId("shop", f"chat-{number}") for number in range(3)]
     for turn in range(2):
@@ -41,6 +44,9 @@ async def several_turns(database: Database, clock: Clock) -> None:
         )
     )
     await transcripts.context(lanes[0].conversation_id)
+    asked = [Asked(chat, inbox_id=6, limit=5) for chat in chats]
+    standings = await asyncio.gather(*(manners.standing(one) for one in asked))
+    assert [len(one.heard) for one in standings] == [2, 2, 2]
     made = [await outcome_in(conversations, lane, "yes") for lane in lanes]
     await asyncio.gather(
         *(
@@ -56,6 +62,9 @@ async def several_turns(database: Database, clock: Clock) -> None:
         )
     )
     assert all(freed)
+    accounts = AccountStore(database)
+    assert await accounts.find_turn(lanes[0].conversation_id, chats[0], "platform-1") is not None
+    assert await accounts.find_turn(0, ConversationId("shop", "nowhere"), None) is None
     await messages.next_ready_at("one")
     await messages.free_lost("one")
 

@@ -21,6 +21,7 @@ from kfbot.bootstrap import open_channels, wire
 from kfbot.changes import EVERYTHING
 from kfbot.cli.local import ParkedChannel
 from kfbot.errors import StoreUnavailable
+from kfbot.jobs import Jobs
 from kfbot.knowledge_base import KnowledgeBase, LoadReport, Progress
 from kfbot.messages import ConversationId, MessageReceived, Sender
 from kfbot.settings import load_settings
@@ -33,7 +34,6 @@ from kfbot.store.notices import knowledge_notice, notify
 from kfbot.store.presence import Presence, new_owner
 from kfbot.testing import FakeAdapter, FakeKnowledgeBase
 from kfbot.web.access import load_key
-from kfbot.web.jobs import Jobs
 from kfbot.web.server import serving
 
 pytestmark = pytest.mark.asyncio
@@ -251,7 +251,7 @@ class FailingJobs(JobStore):
 async def test_a_job_ends_however_long_the_database_is_gone(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kfbot.web.jobs.STEP_SECONDS", 0)
+    monkeypatch.setattr("kfbot.jobs.STEP_SECONDS", 0)
     store, knowledge = FailingJobs(database, failures=3), SlowKnowledge()
     knowledge.failure = RuntimeError("a bug")
     knowledge.go_on.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,10 +52,11 @@ class SlowKnowledgeBase(FakeKnowledgeBase):
         names: Collection[str] | None = None,
         where: Mapping[str, str] | None = None,
         limit: int = 10,
+        earlier: Sequence[str] = (),
     ) -> Retrieval:
         self.started.set()
         await self.gate.wait()
-        return await super().search(query, names=names, where=where, limit=limit)
+        return await super().search(query, names=names, where=where, limit=limit, earlier=earlier)
 
 
 def slow_down(stage: Stage) -> SlowKnowledgeBase:

@@ -19,7 +19,7 @@ from kfbot.cli.app import app
 from kfbot.cli.chatting import TerminalChat, typed
 from kfbot.cli.client import Client, find_server
 from kfbot.cli.desk_terminal import TerminalDesk
-from kfbot.cli.evaluate import _named
+from kfbot.cli.evaluate import named
 from kfbot.cli.local import ParkedChannel
 from kfbot.cli.output import one_line, say_json, shown, since
 from kfbot.errors import ChannelUnavailable, ServerRefused
@@ -62,7 +62,7 @@ def test_every_command_shows_examples_and_takes_settings(
 
 def test_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
-        *("serve", "chat", "ask", "check", "evaluate", "db upgrade", "db backup"),
+        *("serve", "chat", "ask", "check", "evaluate", "calibrate", "db upgrade", "db backup"),
         *(f"knowledge {name}" for name in ("load", "reload", "rollback", "status")),
         *("knowledge search", "knowledge inspect"),
         *("desk", "desk list", "desk show", "desk claim", "desk reply", "desk handback"),
@@ -221,7 +221,7 @@ def test_times_are_told_in_their_largest_unit() -> None:
 def test_knowledge_is_named_before_the_equals_sign_unless_that_is_its_path(tmp_path: Path) -> None:
     odd = tmp_path / "a=b.jsonl"
     odd.touch()
-    assert _named(["shop=x.jsonl", str(odd), "y.jsonl", "shop=z"]) == {
+    assert named(["shop=x.jsonl", str(odd), "y.jsonl", "shop=z"]) == {
         "shop": ["x.jsonl", "z"],
         "default": [str(odd), "y.jsonl"],
     }

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kfbot.etiquette import BURST_LIMIT, BURST_PAUSE, answerable, burst, complete
+from kfbot.etiquette import (
+    BURST_LIMIT,
+    BURST_PAUSE,
+    Heard,
+    answerable,
+    burst,
+    complete,
+    needed,
+    overhearable,
+    within_limit,
+)
 from kfbot.messages import ConversationId, MessageReceived, Role, Sender
 
 NINE = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -109,3 +121,93 @@ def test_nobody_waits_longer_than_the_limits(gaps: list[tuple[str, int]], late: 
     assert timedelta() <= wait <= BURST_PAUSE
     assert not wait or now + wait <= NINE + timedelta(milliseconds=gaps[0][1]) + BURST_LIMIT
     assert all(not complete(one.text) for one, _ in messages[: count - 1])
+
+
+# Groups
+
+
+@pytest.mark.parametrize(
+    ("text", "overheard"),
+    [
+        ("How do I return an item?", True), ("怎么退货", True), ("write to me@example.com?", True),
+        ("@bob how do I return an item?", False), (" <@U123> how do I return it?", False),
+        ("lovely", False), ("", False),
+    ],
+)  # fmt: skip
+def test_only_whole_questions_to_nobody_in_particular_are_overheard(
+    text: str, overheard: bool
+) -> None:
+    talk = message(text, addressed=False)
+    assert overhearable(talk) is overheard
+    assert not overhearable(replace(talk, in_reply_to="another"))
+    assert not overhearable(replace(talk, sender=Sender("7", "bot")))
+    assert not overhearable(replace(talk, addressed_to_bot=True))
+
+
+def heard(*seconds: float, sender: str = "7") -> list[Heard]:
+    """Messages so many seconds after nine, the newest first."""
+    return [
+        Heard(number, sender, NINE + timedelta(seconds=second))
+        for number, second in reversed(list(enumerate(seconds)))
+    ]
+
+
+def verdicts(times: Sequence[float], *, per_minute: int = 2) -> str:
+    """The first letter of what becomes of each message in a group, a turn each."""
+    everything = heard(*times)
+    made = (
+        within_limit(everything[start:], {len(times) - 1 - start}, per_minute=per_minute,
+                     in_group=True)
+        for start in reversed(range(len(times)))
+    )  # fmt: skip
+    return "".join(verdict[0] for verdict in made)
+
+
+def test_so_many_a_minute_are_answered_then_one_notice_and_silence() -> None:
+    assert verdicts([0, 1, 2, 3, 4, 59]) == "aansss"
+
+
+def test_there_is_no_second_notice_until_a_minute_has_passed_without_too_much() -> None:
+    # The fourth is let in and the fifth is too much again: it was told so half a minute before.
+    assert verdicts([0, 1, 40, 62, 63, 64]) == "aanass"
+    assert verdicts([0, 1, 2, 120, 121, 122]) == "aanaan"
+
+
+def test_a_message_is_too_much_until_a_whole_minute_lies_between() -> None:
+    assert verdicts([0, 0, 59.9]) == "aan"
+    assert verdicts([0, 0, 60]) == "aaa"
+
+
+def test_a_burst_that_goes_over_the_limit_is_one_turn_with_one_notice() -> None:
+    burst_of_five = heard(0, 1, 2, 3, 4)
+    assert within_limit(burst_of_five, {1, 2, 3, 4}, per_minute=2, in_group=True) == "notice"
+    later = heard(0, 1, 2, 3, 4, 5)
+    assert within_limit(later, {5}, per_minute=2, in_group=True) == "silence"
+
+
+def test_in_a_private_chat_only_the_share_of_the_chat_counts() -> None:
+    made = [
+        within_limit(heard(*range(count)), {count - 1}, per_minute=2, in_group=False)
+        for count in range(1, 9)
+    ]
+    assert made == ["answer"] * 6 + ["notice", "silence"]
+
+
+def test_of_a_group_that_is_silenced_no_person_gets_a_notice_of_their_own() -> None:
+    others = [Heard(number, f"other {number}", NINE) for number in range(7)]
+    mine = [Heard(10 + number, "7", NINE) for number in range(3)]
+    everything = [*reversed(mine), *reversed(others)]
+    assert within_limit(everything, {12}, per_minute=2, in_group=True) == "silence"
+
+
+@given(st.lists(st.floats(0, 200), max_size=60).map(sorted), st.integers(1, 4))
+def test_what_was_long_ago_need_not_be_seen(times: list[float], per_minute: int) -> None:
+    everything = heard(*times)
+    for start in range(len(everything)):
+        ours = {everything[start].inbox_id}
+        seen = everything[start : start + needed(per_minute, 1)]
+        by_all, by_seen = (
+            within_limit(known, ours, per_minute=per_minute, in_group=True)
+            for known in (everything[start:], seen)
+        )
+        assert by_all == by_seen

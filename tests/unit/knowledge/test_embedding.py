@@ -158,11 +158,21 @@ async def test_who_asks_while_the_last_are_woken_is_not_forgotten(
     fake: FakeEmbedder, front: BatchingEmbedder
 ) -> None:
     async def ask_again(times: int) -> None:
-        for _ in range(times):
-            await front.embed_query("a")
+        for number in range(times):
+            await front.embed_query(f"{times}: {number}")
 
     await asyncio.wait_for(asyncio.gather(*(ask_again(n) for n in range(1, 8))), 5)
     assert sum(map(len, fake.batches)) == 28
+
+
+@pytest.mark.asyncio
+async def test_what_was_asked_lately_is_not_embedded_again(
+    fake: FakeEmbedder, front: BatchingEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("knowledge.embedding.REMEMBERED", 2)
+    for text in ("a", "bb", "a", "ccc", "a", "bb"):
+        assert (await front.embed_query(text)).tolist() == [len(text)]
+    assert fake.batches == [["a"], ["bb"], ["ccc"], ["bb"]]
 
 
 @pytest.mark.asyncio

@@ -1,189 +1,32 @@
-"""The numbers of an evaluation on hand-made predictions, and faults of its input."""
+"""Questions, predictions and the whole of an evaluation, on a fake knowledge base."""
 
 from __future__ import annotations
 
 import json
-import random
 import re
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from kfbot.conversation import Choice, HistoryMessage, Turn
 from kfbot.errors import KnowledgeBaseError, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import LoadReport, Progress
+from kfbot.store.knowledge_rows import StoredDocument
 from kfbot.testing import FakeKnowledgeBase
 from knowledge import evaluation
-from knowledge.evaluation_measures import (
-    Scored,
-    auroc,
-    measures_of,
-    percentile,
-    reliability,
-    report_of,
-    risk_coverage,
-)
-from knowledge.evaluation_report import html_of, rows_of
-
-
-def scored(decision: str, confidence: float, *ranked: str, **labels: Any) -> Scored:
-    given: dict[str, Any] = {"text": "q", "latency_ms": 1.0} | labels
-    return Scored(
-        **given,
-        decision=decision,
-        confidence=confidence,
-        ranked_ids=ranked,
-    )
+from knowledge.evaluation.asking import DIAL, ask_all, predict
+from knowledge.evaluation.questions import Question, read_questions
 
 
 def silent(stage: str, done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
-MIXED = [
-    scored("answer", 0.9, "a", "b", gold_ids=("a",), in_scope=True, kb="shop", predicted_kb="shop"),
-    scored("answer", 0.8, "b", "a", gold_ids=("a",), in_scope=True, kb="shop", predicted_kb="bank"),
-    scored("clarify", 0.6, *"bcda", gold_ids=("a",), in_scope=True, choices=("b", "a"), kb="other"),
-    scored("clarify", 0.5, *"bcdefa", gold_ids=("a",), in_scope=True, choices=("b", "c")),
-    scored("handoff", 0.4, "a", gold_ids=("a", "z"), in_scope=True),
-    scored("answer", 0.7, "a", in_scope=True),
-    scored("handoff", 0.2, in_scope=False, kb=None),
-    scored("answer", 0.3, "a", in_scope=False),
-    scored("answer", 0.95, "a"),
-]
-
-
-# Measures
-
-
-def test_in_scope_questions_are_counted_by_what_came_of_them() -> None:
-    measured = measures_of(MIXED)["in_scope"]
-    assert measured == {
-        "questions": 5,
-        "hit_at_1": 2 / 5,
-        "hit_at_5": 4 / 5,
-        "answered_right": 1 / 5,
-        "answered_wrong": 1 / 5,
-        "clarified_with_gold": 1 / 5,
-        "clarified_without_gold": 1 / 5,
-        "handed_off": 1 / 5,
-    }
-
-
-def test_out_of_scope_questions_should_be_handed_off() -> None:
-    assert measures_of(MIXED)["out_of_scope"] == {
-        "questions": 2,
-        "answered": 0.5,
-        "clarified": 0,
-        "handed_off": 0.5,
-    }
-
-
-def test_wrong_per_100_answers_counts_what_is_known_to_be_wrong() -> None:
-    # Answers: right, wrong, in scope without gold, out of scope. The unlabelled one is left out.
-    measured = measures_of(MIXED)
-    assert (measured["answers"], measured["wrong_answers"]) == (4, 2)
-    assert measured["wrong_per_100_answers"] == 50
-
-
-def test_without_answers_there_is_no_share_of_wrong_ones() -> None:
-    assert measures_of([scored("handoff", 0.1, in_scope=True)])["wrong_per_100_answers"] is None
-
-
-def test_routing_is_measured_where_the_label_names_a_knowledge_base() -> None:
-    assert measures_of(MIXED, names={"shop", "bank"})["routed_right"] == 0.5
-    assert measures_of(MIXED, names={"default"})["routed_right"] is None
-
-
-def test_auroc_of_a_known_case() -> None:
-    # 4 pairs: 0.8 beats both, 0.4 ties with one and loses to the other.
-    assert auroc([(0.8, True), (0.4, True), (0.6, False), (0.4, False)]) == 2.5 / 4
-    assert auroc([(0.1, True), (0.9, True)]) is None
-
-
-def test_auroc_equals_that_of_scikit_learn() -> None:
-    chance = random.Random(5)
-    pairs = [(round(chance.random(), 1), chance.random() < 0.4) for _ in range(200)]
-    expected = roc_auc_score([right for _, right in pairs], [score for score, _ in pairs])
-    assert auroc(pairs) == pytest.approx(expected)
-
-
-def test_risk_coverage_takes_the_surest_first_and_ties_together() -> None:
-    pairs = [(0.5, False), (0.9, True), (0.5, True), (0.1, False)]
-    assert risk_coverage(pairs) == [(0.25, 0, 0.9), (0.75, 1 / 3, 0.5), (1, 0.5, 0.1)]
-
-
-def test_reliability_bins_hold_their_edges() -> None:
-    bins = reliability([(0.0, False), (0.95, True), (1.0, True), (0.5, True), (0.5, False)])
-    assert [(one["from"], one["count"], one["right"]) for one in bins] == [
-        (0, 1, 0),
-        (0.5, 2, 0.5),
-        (0.9, 2, 1),
-    ]
-
-
-def test_percentile_lies_between_neighbours() -> None:
-    assert percentile([4, 1, 3, 2], 50) == 2.5
-    assert percentile([7], 95) == 7
-    assert percentile([], 50) is None
-
-
-def test_report_groups_by_language_and_label_and_counts_unknown_gold() -> None:
-    questions = [*MIXED, scored("handoff", 0.1, text="怎么退货", in_scope=False)]
-    report = report_of(questions, known_ids={"a", "b"}, names={"shop"})
-    assert report["unknown_gold_ids"] == 1
-    assert {name: group["questions"] for name, group in report["by_language"].items()} == {
-        "en": 9,
-        "zh": 1,
-    }
-    assert {name: group["questions"] for name, group in report["by_kb"].items()} == {
-        "(none)": 1,
-        "other": 1,
-        "shop": 2,
-    }
-    assert [one["answered_from"] for one in report["wrong_answers"]] == ["b", "a"]
-
-
-def test_rows_of_nothing_are_left_out_of_the_table() -> None:
-    rows = rows_of({"all": measures_of([scored("answer", 1, "a", gold_ids=("a",), in_scope=True)])})
-    labels = [row[0].strip() for row in rows]
-    assert "Out of scope" not in labels
-    assert ("  right entry first (hit@1)", "100.0 %") in rows
-
-
-# The page
-
-
-def page(*questions: Scored) -> str:
-    report = report_of(questions, known_ids={"a"}, names=())
-    return html_of(
-        report | {"max_wrong_percent": 5.0, "knowledge": [{"name": "<kb>", "documents": 1}]}
-    )
-
-
-def test_page_escapes_everything_that_came_from_outside() -> None:
-    evil = "<script>alert(1)</script>"
-    html = page(
-        scored(
-            "answer", 0.9, evil, text=evil, answer=evil, gold_ids=(evil,), in_scope=True, kb=evil
-        ),
-        scored("answer", 0.9, evil, text=evil, answer=evil, in_scope=False, kb=evil),
-    )
-    assert "<script" not in html
-    assert "<kb>" not in html
-    assert "&lt;script&gt;alert(1)" in html
-
-
-def test_page_stands_alone_with_both_plots() -> None:
-    html = page(*MIXED)
-    assert html.count("<svg") == 2
-    assert not re.search(r"https?://|src=|@import|url\(", html)
-
-
-def test_page_of_nothing_that_can_be_judged_is_still_a_page() -> None:
-    assert "None." in page(scored("handoff", 0.0))
+async def nothing_stored(name: str, ids: Collection[str]) -> AsyncIterator[StoredDocument]:
+    for never in ():
+        yield never
 
 
 # Predictions
@@ -196,33 +39,33 @@ def turn(decision: Any = "answer", **given: Any) -> Turn:
 
 @pytest.mark.parametrize("decision", ["smalltalk", "silent", "handoff"])
 def test_small_talk_and_silence_are_predicted_as_handoff(decision: str) -> None:
-    assert evaluation.predict("q", turn(decision), 1.0).decision == "handoff"
+    assert predict("q", turn(decision), 1.0).decision == "handoff"
 
 
 def test_ranked_ids_are_distinct_and_ten_at_most() -> None:
     ranked = (("shop", "1"), ("bank", "1"), *(("bank", str(number)) for number in range(2, 13)))
-    made = evaluation.predict("q", turn(ranked=ranked), 1.0)
+    made = predict("q", turn(ranked=ranked), 1.0)
     assert made.ranked_ids == tuple(str(number) for number in range(1, 11))
     assert made.kb == "shop"
 
 
 def test_confidence_of_nothing_is_a_zero() -> None:
-    made = evaluation.predict("q", turn("handoff", confidence=0.7), 1.0)
+    made = predict("q", turn("handoff", confidence=0.7), 1.0)
     assert (made.confidence, made.kb, made.ranked_ids) == (0.0, None, ())
 
 
 def test_choices_are_ids() -> None:
-    made = evaluation.predict("q", turn("clarify", choices=(Choice("a", "A?"),)), 1.0)
+    made = predict("q", turn("clarify", choices=(Choice("a", "A?"),)), 1.0)
     assert made.choices == ("a",)
 
 
 # Questions
 
 
-def questions(tmp_path: Path, *lines: str) -> list[evaluation.Question]:
+def questions(tmp_path: Path, *lines: str) -> list[Question]:
     file = tmp_path / "questions.jsonl"
     file.write_text("\n".join(lines), encoding="utf-8")
-    return evaluation.read_questions(file)
+    return read_questions(file)
 
 
 def test_questions_are_read_in_order_whatever_else_they_hold(tmp_path: Path) -> None:
@@ -277,12 +120,12 @@ def test_malformed_line_is_named_with_its_number(tmp_path: Path, line: str, reas
 
 def test_missing_empty_and_binary_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(KnowledgeBaseError, match="No such file"):
-        evaluation.read_questions(tmp_path / "absent.jsonl")
+        read_questions(tmp_path / "absent.jsonl")
     with pytest.raises(KnowledgeBaseError, match="holds no question"):
         questions(tmp_path, "", "")
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(KnowledgeBaseError, match="not UTF-8"):
-        evaluation.read_questions(tmp_path / "binary.jsonl")
+        read_questions(tmp_path / "binary.jsonl")
 
 
 def test_what_cannot_work_is_found_before_a_model_is_opened(tmp_path: Path) -> None:
@@ -326,7 +169,12 @@ async def evaluated(
 ) -> dict[str, Any]:
     said = [] if said is None else said
     return await evaluation.evaluate(
-        prepared, base, max_wrong_percent=5, progress=silent, report=said.append
+        prepared,
+        base,
+        max_wrong_percent=5,
+        stored=nothing_stored,
+        progress=silent,
+        report=said.append,
     )
 
 
@@ -378,3 +226,55 @@ async def test_broken_search_fails_the_evaluation_rather_than_count_as_handoff(
 ) -> None:
     with pytest.raises(KnowledgeBaseUnavailable, match="question 1 could not be searched for"):
         await evaluated(task(tmp_path), Loaded({}, broken=True))
+
+
+# The dial
+
+
+@pytest.mark.asyncio
+async def test_every_position_of_the_dial_is_told_with_one_search() -> None:
+    base = FakeKnowledgeBase({"Where is my parcel?": "There."})
+    [asked] = await ask_all(base, [Question(text="Where is my parcel?")], 5, silent)
+    assert base.searched == ["Where is my parcel?"]
+    assert tuple(asked.scored.at_dial) == DIAL
+    assert {one.decision for one in asked.scored.at_dial.values()} == {"answer"}
+
+
+@pytest.mark.asyncio
+async def test_what_was_found_is_kept_for_mistakes_only(tmp_path: Path) -> None:
+    base = FakeKnowledgeBase({"Where is my parcel?": "There."})
+    right = Question(text="Where is my parcel?", gold_ids=("entry-0",), in_scope=True)
+    wrong = Question(text="Where is my parcel?", gold_ids=("other",), in_scope=True)
+    asked = await ask_all(base, [right, wrong], 5, silent)
+    assert asked[0].found is None
+    assert asked[1].found is not None
+    assert asked[1].found.passages[0].document_id == "entry-0"
+
+
+# Demands and an earlier run
+
+
+@pytest.mark.asyncio
+async def test_demands_are_checked_against_what_was_measured(tmp_path: Path) -> None:
+    given = task(tmp_path)
+    prepared = evaluation.prepare(
+        given.knowledge, tmp_path / "questions.jsonl", {}, require=["hit@1>=0.9", "wrong > 1"]
+    )
+    report = await evaluated(prepared, Loaded({"Where?": "Here."}))
+    assert [(one["demand"], one["met"]) for one in report["require"]] == [
+        ("hit@1>=0.9", True),
+        ("wrong>1", False),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_report_and_predictions_of_a_run_can_both_be_compared_with(tmp_path: Path) -> None:
+    given = task(tmp_path)
+    await evaluated(given, Loaded({"Where?": "Here."}))
+    for name in ("out.json", "out.jsonl"):
+        prepared = evaluation.prepare(
+            given.knowledge, tmp_path / "questions.jsonl", {}, earlier=tmp_path / name
+        )
+        report = await evaluated(prepared, Loaded({"Where?": "Here."}))
+        assert report["comparison"]["with"] == name
+        assert report["comparison"]["gained"] == report["comparison"]["lost"] == []

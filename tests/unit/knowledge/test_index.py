@@ -17,7 +17,8 @@ from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.store.chunks import ChunkRow, DocumentRow, StoredDocument
 from knowledge import index, index_build, terms
 from knowledge.index import Index, Stamp
-from knowledge.shard import Hits, Shard
+from knowledge.points import Hits
+from knowledge.shard import Shard
 
 DIMENSIONS = 4
 #: The mean vector of generic questions, a row each language.
@@ -89,7 +90,7 @@ def opened(made: Path) -> Iterator[Index]:
 
 def search(index: Index, vector: NDArray[np.float32], text: str = "") -> dict[str, list[Hits]]:
     ids = [terms.term_id(term) for term in terms.tokenise(text)]
-    found = index.search(vector, ids, 10)
+    found = asyncio.run(index.search(vector, ids, 10))
     return {kind: [hits.dense, hits.sparse] for kind, hits in found.items()}
 
 
@@ -131,15 +132,15 @@ def test_a_document_and_its_passages_are_read_back(opened: Index) -> None:
     entry = opened.document(2)
     assert (entry.document_id, entry.question) == ("faq-1", "How do refunds work?")
     assert (entry.answer, entry.url) == ("As you paid.", "https://shop.example/faq-1")
-    second, first = opened.payloads([1, 0])
+    found = asyncio.run(opened.payloads([1, 0]))
+    second, first = found[1], found[0]
     assert (first["text"], second["heading"]) == ("Refunds take five days", "Heading 1")
     assert first["chunk_id"] == "refunds.md:0"
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("documents", [(), (document("empty.md", [], []),)])
-async def test_an_index_may_be_empty(tmp_path: Path, documents: tuple[StoredDocument, ...]) -> None:
-    opened = Index.open(await make(tmp_path / "job", documents), STAMP)
+def test_an_index_may_be_empty(tmp_path: Path, documents: tuple[StoredDocument, ...]) -> None:
+    opened = Index.open(asyncio.run(make(tmp_path / "job", documents)), STAMP)
     assert all(
         not len(hits.points) for kind in search(opened, towards(0)).values() for hits in kind
     )

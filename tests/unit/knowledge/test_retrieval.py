@@ -100,7 +100,7 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Inde
 
 
 def ask(text: str, *indexes: Index, limit: int = 10) -> Retrieval:
-    return find(indexes, text, embed(text), limit)
+    return asyncio.run(find(indexes, text, embed(text), limit))
 
 
 def test_a_faq_entry_is_found_by_a_variant_and_gives_its_answer(indexes: dict[str, Index]) -> None:
@@ -169,7 +169,7 @@ async def test_the_retriever_gives_the_same_passages_as_nodes(indexes: dict[str,
     text = "How do I return an item?"
     nodes = await retriever.aretrieve(text)
     retrieval = to_retrieval(text, nodes)
-    direct = ask(text, indexes["shop"], limit=3)
+    direct = await find([indexes["shop"]], text, embed(text), 3)
     assert retrieval.passages == direct.passages
     assert retrieval.evidence == direct.evidence
     assert set(retrieval.timings_ms) == {"embed", "search", "rank"}

@@ -30,7 +30,7 @@ WORDS = ("kettle", "toaster", "returns", "warranty", "parcel", "invoice", "garde
 
 
 def ask(indexes: Sequence[Index], text: str, **where: str) -> Retrieval:
-    return find(indexes, text, embed(text), 10, where)
+    return asyncio.run(find(indexes, text, embed(text), 10, where))
 
 
 @contextmanager
@@ -229,7 +229,7 @@ def test_whatever_is_found_matches_the_filter_and_nothing_that_does_is_lost(
     bases: list[list[Told]], asked: str, where: dict[str, str]
 ) -> None:
     with built(**{f"kb{number}": told for number, told in enumerate(bases)}) as indexes:
-        found = find(indexes, asked, embed(asked), 100, where)
+        found = asyncio.run(find(indexes, asked, embed(asked), 100, where))
         assert {(one.knowledge_base, one.document_id) for one in found.passages} == {
             (f"kb{number}", document_id)
             for number, told in enumerate(bases)
@@ -261,7 +261,7 @@ def test_a_path_tells_fields(pattern: str, path: str, fields: dict[str, str]) ->
 def test_texts_in_the_other_language_are_found_among_many_in_the_question_s() -> None:
     crowd: list[Told] = [(f"zh{n}", f"第{n}个问题 说明", {}) for n in range(80)]
     with built(mixed=[*crowd, ("en", "zebra crossing rules", {})]) as indexes:
-        found = find(indexes, "问题 说明", embed("问题 说明"), 100)
+        found = asyncio.run(find(indexes, "问题 说明", embed("问题 说明"), 100))
         assert "en" in {one.document_id for one in found.passages}
 
 

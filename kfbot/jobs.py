@@ -1,10 +1,10 @@
-"""Long work that was started over HTTP, run beside the server's other work."""
+"""Long work that was started over HTTP or in a chat, run beside the other work."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,10 +45,21 @@ class Jobs:
             StoreUnavailable: Nothing was started.
         """
         job_id = await self._store.start()
+        self.run(job_id, names)
+        return job_id
+
+    def run(
+        self,
+        job_id: str,
+        names: Collection[str] | None,
+        *,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Run a job that is stored already; `on_end` is called once its end is stored too."""
         task = asyncio.create_task(self._run(job_id, names), name=f"job-{job_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return job_id
+        task.add_done_callback(lambda _: on_end())
 
     async def find(self, job_id: str) -> Job | None:
         """A job of any replica by its id; None if it is unknown or long over.

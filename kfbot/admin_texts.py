@@ -1,0 +1,142 @@
+"""What admins are told: status, passages, loads, counts, reasons; pure, as CommonMark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from textwrap import shorten
+from typing import Any
+
+from kfbot import confidence
+from kfbot.answer import label
+from kfbot.knowledge_base import KnowledgeStatus, Passage, PassageKind, Retrieval
+from kfbot.store.accounts import COUNTED, Stats, TurnAccount
+from kfbot.texts import CommandTexts
+
+#: Of a passage so many characters are shown.
+SHOWN_LENGTH = 160
+#: Signals that are named.
+SIGNALS = 3
+
+
+def status(bases: Sequence[KnowledgeStatus], says: CommandTexts) -> str:
+    """A line for each knowledge base, and one for what could not be read of it."""
+    lines = [line for one in bases for line in _status(one, says)]
+    return "\n".join(lines) or says.status_empty
+
+
+def _status(one: KnowledgeStatus, says: CommandTexts) -> list[str]:
+    when = f"{one.loaded_at:%Y-%m-%d %H:%M} UTC" if one.loaded_at else says.never
+    line = says.status.format(
+        name=one.name,
+        documents=one.documents,
+        chunks=one.chunks,
+        generation=one.generation,
+        when=when,
+    )
+    return [f"- {line}", *(f"  {text}" for text in _unreadable(one.unreadable, says))]
+
+
+def _unreadable(names: Sequence[str], says: CommandTexts) -> list[str]:
+    return [says.unreadable.format(count=len(names), first=names[0])] if names else []
+
+
+def passages(found: Retrieval, most: int, says: CommandTexts) -> str:
+    """The first passages, with their scores."""
+    lines = [
+        _passage(place, passage, says)
+        for place, passage in enumerate(found.passages[:most], start=1)
+    ]
+    return "\n".join(lines) or says.found_nothing
+
+
+def _passage(place: int, passage: Passage, says: CommandTexts) -> str:
+    return says.found.format(
+        place=place,
+        label=label(passage) or passage.document_id,
+        score=f"{passage.score:.3f}",
+        name=passage.knowledge_base,
+        text=_short(passage.quote or passage.text),
+    )
+
+
+def _short(text: str) -> str:
+    words = " ".join(text.split())
+    # `shorten` cuts at spaces alone, of which Chinese has none.
+    cut = shorten(words, SHOWN_LENGTH, placeholder="…")
+    return cut if len(cut) > 1 else f"{words[:SHOWN_LENGTH]}…"
+
+
+def loaded(reports: Sequence[Mapping[str, Any]], says: CommandTexts) -> str:
+    """What a load did, a line for each knowledge base."""
+    lines: list[str] = []
+    for report in reports:
+        counts = {name: report[name] for name in ("added", "changed", "removed", "unchanged")}
+        lines.append(says.reload_done.format(name=report["knowledge_base"], **counts))
+        lines += _unreadable(report["unreadable"], says)
+    return "\n".join(lines) or says.status_empty
+
+
+def stats(found: Stats, days: int, says: CommandTexts) -> str:
+    """Turns by decision and handoffs by reason, the most frequent first."""
+    lines = [says.stats.format(days=days, total=sum(found.turns.values()))]
+    lines += [f"- {line}" for line in _counts(found.turns, says)]
+    reasons = ", ".join(_counts(found.handoffs, says)) or "–"
+    total = sum(found.handoffs.values())
+    lines += ["", says.stats_handoffs.format(total=total, reasons=reasons, open=found.open)]
+    if not found.is_complete:
+        lines.append(says.stats_partial.format(most=COUNTED))
+    return "\n".join(lines)
+
+
+def _counts(counts: Mapping[str, int], says: CommandTexts) -> list[str]:
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [f"{says.names.get(name, name)}: {count}" for name, count in ranked]
+
+
+def why(
+    turn: TurnAccount,
+    found: Retrieval | None,
+    max_wrong_percent: float,
+    most: int,
+    says: CommandTexts,
+) -> str:
+    """How a turn came about; `found` is what its question finds now, None if that failed."""
+    parts = [
+        says.why.format(
+            question=_short(turn.question),
+            decision=says.names.get(turn.decision, turn.decision),
+            probability=f"{turn.confidence:.2f}",
+        )
+    ]
+    if (kind := _kind(turn, found)) is not None:
+        parts.append(_signals(kind, turn.evidence[kind], says))
+        least = _threshold(kind, found, max_wrong_percent)
+        parts.append(says.why_threshold.format(threshold=f"{least:.2f}"))
+    shown = says.search_fails if found is None else passages(found, most, says)
+    parts.append(f"{says.why_passages}\n{shown}")
+    return "\n\n".join(parts)
+
+
+def _kind(turn: TurnAccount, found: Retrieval | None) -> PassageKind | None:
+    """Of the passage that was judged: the turn keeps the evidence on each kind."""
+    first = found.passages[0].kind if found is not None and found.passages else None
+    if first in turn.evidence:
+        return first
+    return next(iter(turn.evidence), None)
+
+
+def _signals(kind: PassageKind, evidence: Mapping[str, float], says: CommandTexts) -> str:
+    counted = confidence.explain(kind, evidence)[:SIGNALS]
+    lines = [
+        f"- {'+' if added >= 0 else '−'} {says.signals.get(name, name)} ({abs(added):.1f})"
+        for name, added in counted
+    ]
+    return "\n".join([says.why_signals, *lines])
+
+
+def _threshold(kind: PassageKind, found: Retrieval | None, max_wrong_percent: float) -> float:
+    adjustment = None
+    if found is not None and found.passages:
+        calibration = found.calibrations.get(found.passages[0].knowledge_base)
+        adjustment = calibration.adjustments.get(kind) if calibration else None
+    return confidence.threshold(kind, max_wrong_percent, adjustment)

@@ -1,0 +1,181 @@
+"""Asks the questions of the very pipeline that answers customers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from kfbot.answer import answer_question
+from kfbot.conversation import Turn
+from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.knowledge_base import KnowledgeBase, Progress, Retrieval
+from knowledge.evaluation.questions import Question, valid
+from knowledge.evaluation.scored import Decision, Scored
+
+#: Knowledge ids listed for a question, at most.
+RANKED = 10
+#: Positions of the dial for which is told what the bot would have done.
+DIAL = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What the pipeline made of one question; one line of the predictions file."""
+
+    text: str
+    decision: Decision
+    #: That ranked_ids[0] answers, 0 to 1, whatever the decision.
+    confidence: float
+    #: Distinct knowledge ids, best first, at most 10.
+    ranked_ids: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    #: Knowledge base of ranked_ids[0].
+    kb: str | None = None
+    answer: str = ""
+    latency_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question, what came of it, and, where that was a mistake, what it came from."""
+
+    question: Question
+    prediction: Prediction
+    scored: Scored
+    #: What was searched for; differs from the question where the history was carried over.
+    searched: str = ""
+    #: "smalltalk", "asked_for_person", … where something else than doubt decided; else "".
+    taken_for: str = ""
+    #: None: no mistake was made, or nothing was found.
+    found: Retrieval | None = field(default=None, repr=False)
+
+
+async def ask_all(
+    base: KnowledgeBase, questions: Sequence[Question], max_wrong_percent: float, progress: Progress
+) -> list[Asked]:
+    """Ask in order, one at a time, each as a fresh conversation with its history as context.
+
+    Raises:
+        KnowledgeBaseUnavailable: A question could not be searched for.
+    """
+    asked = []
+    progress("asking", 0, len(questions))
+    for number, question in enumerate(questions, start=1):
+        asked.append(await _ask(base, question, number, max_wrong_percent))
+        progress("asking", number, len(questions))
+    return asked
+
+
+async def _ask(
+    base: KnowledgeBase, question: Question, number: int, max_wrong_percent: float
+) -> Asked:
+    memory = _Memory(base)
+
+    async def turn_at(dial: float) -> Turn:
+        turn = await answer_question(
+            valid(question.text),
+            memory,
+            history=question.history,
+            max_wrong_percent=dial,
+        )
+        if turn.reason == "error":
+            raise KnowledgeBaseUnavailable(
+                f"question {number} could not be searched for; nothing was measured"
+            )
+        return turn
+
+    began = time.perf_counter()
+    turn = await turn_at(max_wrong_percent)
+    prediction = predict(question.text, turn, (time.perf_counter() - began) * 1000)
+    at_dial = await _at_dial(question, turn_at)
+    scored = score(question, prediction, at_dial)
+    mistaken = scored.is_wrong_answer or scored.is_missed
+    taken_for = turn.decision if turn.decision in ("smalltalk", "silent") else turn.reason or ""
+    return Asked(
+        question=question,
+        prediction=prediction,
+        scored=scored,
+        searched=turn.question,
+        taken_for="" if taken_for == "unsure" else taken_for,
+        found=memory.behind(turn) if mistaken else None,
+    )
+
+
+async def _at_dial(
+    question: Question, turn_at: Callable[[float], Awaitable[Turn]]
+) -> dict[float, Scored]:
+    """What would have been done at each position of the dial; searches are remembered."""
+    # All of them: a message of several questions may be answered in parts at one position and
+    # not at the next, so that nothing follows from its neighbours.
+    return {dial: _outcome(question, await turn_at(dial)) for dial in DIAL}
+
+
+def _outcome(question: Question, turn: Turn) -> Scored:
+    return score(question, predict(question.text, turn, 0.0), {})
+
+
+class _Memory:
+    """A knowledge base that is searched for each thing once, and remembers what it found."""
+
+    def __init__(self, base: KnowledgeBase) -> None:
+        self._base = base
+        self._found: dict[tuple[str, str], Retrieval] = {}
+
+    async def search(self, query: str, **how: Any) -> Retrieval:
+        key = (query, repr(how))
+        if key not in self._found:
+            self._found[key] = await self._base.search(query, **how)
+        return self._found[key]
+
+    # Whatever else the pipeline asks of it.
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._base, name)
+
+    def behind(self, turn: Turn) -> Retrieval | None:
+        """What the turn was made from."""
+        for found in reversed(self._found.values()):
+            first = [(one.knowledge_base, one.document_id) for one in found.passages[:1]]
+            if first and first == list(turn.ranked[:1]):
+                return found
+        return None
+
+
+def predict(text: str, turn: Turn, spent_ms: float) -> Prediction:
+    """The prediction that a turn is; small talk and silence count as a handoff."""
+    ranked: dict[str, str] = {}
+    for name, document_id in turn.ranked:
+        ranked.setdefault(document_id, name)
+    ids = tuple(ranked)[:RANKED]
+    decision: Decision = turn.decision if turn.decision in get_args(Decision) else "handoff"  # type: ignore[assignment]
+    return Prediction(
+        text=text,
+        decision=decision,
+        confidence=min(max(float(turn.confidence), 0.0), 1.0) if ids else 0.0,
+        ranked_ids=ids,
+        choices=tuple(choice.id for choice in turn.choices),
+        kb=ranked[ids[0]] if ids else None,
+        answer=turn.text,
+        latency_ms=round(spent_ms, 3),
+    )
+
+
+def score(
+    question: Question, prediction: Prediction, at_dial: Mapping[float, Scored] | None = None
+) -> Scored:
+    """A prediction beside the labels of its question."""
+    return Scored(
+        text=question.text,
+        gold_ids=question.gold_ids,
+        in_scope=question.in_scope,
+        kb=question.kb,
+        decision=prediction.decision,
+        confidence=prediction.confidence,
+        ranked_ids=prediction.ranked_ids,
+        choices=prediction.choices,
+        predicted_kb=prediction.kb,
+        answer=prediction.answer,
+        latency_ms=prediction.latency_ms,
+        at_dial=at_dial or {},
+    )

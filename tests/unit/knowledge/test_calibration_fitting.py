@@ -1,0 +1,173 @@
+"""Curves and thresholds that are fitted to questions, and questions made of a knowledge base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from kfbot.store.knowledge_rows import ChunkRow, DocumentRow, StoredDocument
+from knowledge.calibration.curves import (
+    Floats,
+    corrected,
+    expected_calibration_error,
+    fit_curve,
+    fit_thresholds,
+    traffic,
+)
+from knowledge.calibration.fitting import Estimates, compare, fit
+from knowledge.calibration.made_questions import FOLDS, far_questions, folds
+from knowledge.geometry import GENERIC_QUESTIONS
+
+
+def drawn(size: int, power: float) -> tuple[Floats, Floats]:
+    """Estimates, and answers that are right as often as the estimate to a power says."""
+    chance = np.random.default_rng(1)
+    p = chance.random(size)
+    return p, (chance.random(size) < p**power).astype(float)
+
+
+def ones(of: Sequence[float] | Floats) -> Floats:
+    return np.ones(len(of))
+
+
+# Curves
+
+
+def test_many_questions_make_estimates_true() -> None:
+    p, right = drawn(4000, 3.0)
+    after = corrected(fit_curve(p[:2000], right[:2000], ones(p[:2000])), p[2000:])
+    assert expected_calibration_error(p[2000:], right[2000:]) > 0.15
+    assert expected_calibration_error(after, right[2000:]) < 0.04
+
+
+def test_few_questions_move_estimates_little() -> None:
+    p, right = np.full(3, 0.9), np.zeros(3)
+    few = fit_curve(p, right, ones(p)).probability(0.9)
+    many = fit_curve(np.tile(p, 100), np.tile(right, 100), np.ones(300)).probability(0.9)
+    assert many < 0.05
+    assert 0.4 < few < 0.9
+
+
+def test_no_question_moves_nothing() -> None:
+    nothing = np.zeros(0)
+    assert fit_curve(nothing, nothing, nothing).probability(0.3) == pytest.approx(0.3)
+
+
+def test_estimates_that_stand_on_their_head_are_flattened_not_turned_round() -> None:
+    p, right = drawn(3000, 1.0)
+    curve = fit_curve(p, 1 - right, ones(p))
+    assert min(curve.high, curve.low) >= 0
+    assert curve.probability(0.9) >= curve.probability(0.1)
+
+
+# Thresholds
+
+
+def test_the_dial_is_kept_on_other_questions() -> None:
+    p, right = drawn(8000, 1.0)
+    points = dict(fit_thresholds(p[:4000], right[:4000], np.ones(4000)))
+    for dial, least in points.items():
+        answered = p[4000:] >= least
+        assert 100 * (1 - right[4000:][answered]).mean() <= dial * 1.3 + 0.5
+
+
+def test_a_looser_dial_answers_no_less() -> None:
+    p, right = drawn(300, 0.5)
+    least = [one for _, one in fit_thresholds(p, right, ones(p))]
+    assert least == sorted(least, reverse=True)
+
+
+def test_nothing_is_answered_where_all_is_wrong() -> None:
+    p = np.linspace(0.1, 0.99, 500)
+    some = Estimates("faq", p, p, np.zeros(500), np.ones(500, bool), np.array(["near"] * 500), p)
+    found = fit(some)
+    assert corrected(found.curve, p).max() < min(least for _, least in found.thresholds)
+
+
+def test_few_right_answers_do_not_open_the_dial() -> None:
+    few = dict(fit_thresholds(np.full(5, 0.5), np.ones(5), np.ones(5)))
+    many = dict(fit_thresholds(np.full(500, 0.5), np.ones(500), np.ones(500)))
+    assert few[5.0] > 1
+    assert many[5.0] <= 0.5
+
+
+def test_out_of_scope_weighs_what_it_is_said_to() -> None:
+    scope = np.array(["in"] * 8 + ["near"] * 5 + ["far"])
+    weight = traffic(scope, 0.2)
+    shares = {name: weight[scope == name].sum() for name in ("in", "near", "far")}
+    assert shares == pytest.approx({"in": 0.8, "near": 0.1, "far": 0.1})
+
+
+# What a calibration is said to do
+
+
+def test_what_is_shown_is_measured_on_other_questions() -> None:
+    # Estimates without any worth: whoever fits and looks at the same questions sees some.
+    own, told = [], []
+    for seed in range(10):
+        chance = np.random.default_rng(seed)
+        p, right = chance.random(60), (chance.random(60) < 0.5).astype(float)
+        scope = np.array(["in"] * 60)
+        some = Estimates("faq", p, p, right, np.ones(60, bool), scope, np.ones(60))
+        own.append(expected_calibration_error(corrected(fit(some).curve, p), right))
+        told.append(compare(some)["calibration_error"]["after"])
+    assert np.mean(told) > np.mean(own) + 0.01
+
+
+# Made questions
+
+
+def entry(name: str, *texts: str, answer: str = "") -> StoredDocument:
+    chunks = tuple(
+        ChunkRow(id=f"{name}-{at}", position=at, heading="", text=text, vector=b"", terms={})
+        for at, text in enumerate(texts)
+    )
+    row = DocumentRow(document_id=name, kind="faq", content_hash="", answer=answer or name)
+    return StoredDocument(row, chunks)
+
+
+ENTRIES = [entry(f"e{n}", *(f"{n} {variant}" for variant in "abcdefg")) for n in range(20)]
+
+
+def test_no_question_is_asked_of_an_index_that_has_it() -> None:
+    for fold in folds(ENTRIES):
+        there = {chunk.text for one in fold.documents for chunk in one.chunks}
+        assert fold.questions
+        assert not there & {question.text for question in fold.questions}
+
+
+def test_each_variant_is_held_back_once_and_no_entry_loses_its_question() -> None:
+    made = list(folds(ENTRIES))
+    inside = [one.text for fold in made for one in fold.questions if one.scope == "in"]
+    assert len(made) == FOLDS
+    assert len(inside) == len(set(inside)) > 100
+    for fold in made:
+        assert all(one.chunks[0].text.endswith(" a") for one in fold.documents)
+
+
+def test_what_is_near_and_out_of_scope_has_no_entry() -> None:
+    for fold in folds(ENTRIES):
+        there = {one.document.document_id for one in fold.documents}
+        for question in fold.questions:
+            name = f"e{question.text.split()[0]}"
+            assert (name in there) == (question.scope == "in")
+            assert question.gold == (frozenset({name}) if question.scope == "in" else frozenset())
+
+
+def test_entries_with_one_answer_go_and_count_together() -> None:
+    twins = [entry(name, *(f"{name} {at}" for at in range(6)), answer="same") for name in "xy"]
+    for fold in folds([*ENTRIES, *twins]):
+        there = {one.document.document_id for one in fold.documents}
+        assert not {"x", "y"} & there or {"x", "y"} <= there
+        for question in fold.questions:
+            if question.scope == "in" and question.text[0] in "xy":
+                assert question.gold == {"x", "y"}
+
+
+def test_far_questions_are_of_both_languages_and_no_generic_ones() -> None:
+    texts = far_questions()
+    chinese = [text for text in texts if not text.isascii()]
+    assert len(texts) == len(set(texts)) == 2 * len(chinese) == 120
+    assert not set(texts) & {text for those in GENERIC_QUESTIONS.values() for text in those}
