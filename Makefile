@@ -34,7 +34,7 @@ soak: .venv-test/installed
 
 .venv-test/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/python $(PIP) install --quiet --constraint constraints.txt --editable '.[model,postgres,test]'
+	.venv-test/bin/python $(PIP) install --quiet --constraint constraints.txt --editable '.[model,postgres,qdrant,slack,telegram,test]'
 	@touch $@
 
 clean:
