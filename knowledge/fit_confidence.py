@@ -71,6 +71,8 @@ _ADVERSARIAL = {"squad"}
 _OUT_OF_SCOPE_SHARE = 1 / 3
 #: Among so many questions the curve follows them alone.
 _CURVE_SPREAD = (10.0, 10.0, 10.0)
+#: How many times as often as the dial says the least sure answers may be wrong.
+_LEAST_SURE = 3
 #: Choices are offered where three times in four the right one is among them.
 _CLARIFY_FROM = 0.75
 
@@ -203,7 +205,8 @@ def thresholds(said: Mapping[str, Floats], sets: Sequence[Rows]) -> list[list[fl
     """For each position of the dial, the least probability that kept to it.
 
     Questions are mixed as customers' are taken to be, and families count equally; in no family
-    more than twice as many are wrong as the dial allows.
+    more than twice as many are wrong as the dial allows, and of the least sure answers no more
+    than three times as many should be: elsewhere most answers may be among those.
     """
 
     def least(some: Sequence[Rows], slack: float) -> tuple[tuple[float, float], ...]:
@@ -214,7 +217,10 @@ def thresholds(said: Mapping[str, Floats], sets: Sequence[Rows]) -> list[list[fl
     families = {one.family for one in sets}
     found = [least(sets, 1.0)]
     found += [least([one for one in sets if one.family == family], 2.0) for family in families]
-    return [[one[0][0], max(least for _, least in one)] for one in zip(*found, strict=True)]
+    return [
+        [one[0][0], round(max(*(least for _, least in one), 1 - _LEAST_SURE * one[0][0] / 100), 4)]
+        for one in zip(*found, strict=True)
+    ]
 
 
 def _traffic(sets: Sequence[Rows]) -> list[Floats]:
