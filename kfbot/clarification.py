@@ -8,27 +8,34 @@ from typing import Literal
 
 from kfbot.conversation import Choice
 
+#: Longer messages are more than a choice; labels may be as long.
+LONGEST = 200
+
 _ENGLISH = {
     "1": ("first", "one", "1st"),
     "2": ("second", "two", "2nd"),
     "3": ("third", "three", "3rd"),
     "-1": ("last", "latter", "bottom"),
 }
-_CHINESE = {"1": "一1前", "2": "二2两后", "3": "三3"}
+_CHINESE = {"1": "一1前", "2": "二2后", "3": "三3"}
 _POLITE = (
-    r"(?:i (?:mean|meant|want|choose|pick)|its|it is|that is|thats|please|the"
-    r"|option|number|no|choice|answer)"
+    r"(?:i (?:mean|meant|choose|pick)|its|it is|that is|thats|please|the"
+    r"|option|number|choice|answer)"
 )
 _NUMBER = re.compile(
-    rf"(?:{_POLITE} )*(?P<which>\d|first|1st|one|second|2nd|two|third|3rd|three|last|latter|bottom)"
-    r"(?: (?:one|option|choice|question|please|thanks|thank you))*"
+    rf"(?:{_POLITE} |no (?=\d))*"
+    r"(?:(?P<which>first|1st|second|2nd|third|3rd|last|latter|bottom)"
+    r"(?: (?:one|option|choice|question))?|(?P<figure>\d|one|two|three))"
+    r"(?: (?:please|thanks|thank you))*"
 )
 _NUMBER_ZH = re.compile(
-    r"(?:我?(?:想问|问|选|要|说)?的?是?|就|选)*第?(?P<which>[一二三两123]|最后一?)(?:个|条|项|号|种)?(?:问题|选项)?(?:吧|啊|谢谢|的|那个)*"
+    # "3个" may be three of something.
+    r"[我想问选要说的是就]*(?:第(?P<which>[一二三123])[个条项号种]?|(?P<figure>[123])[条项号]?"
+    r"|(?P<last>最后一?)[个条项号种]?)(?:问题|选项)?(?:[吧啊谢的]|那个)*"
 )
 _THAT_ONE_ZH = re.compile(r"(?P<which>前|后|最后)(?:面)?(?:那|一)?(?:那一)?个")
 _NEITHER = re.compile(
-    r"(?:no |sorry )*(?:none|neither|not (?:any|one)|no(?:ne)? of (?:the|these|those|them))"
+    r"(?:no |sorry )*(?:none|neither|no one|not (?:any|one)|no(?:ne)? of (?:the|these|those|them))"
     r"(?: of (?:the |these|those|them)?(?:above|two|three)?)?(?: please| thanks| thank you)*"
     r"|都不是|都不对|没有一个(?:是|对)?的?|不是这些|以上都不是|全都?不是"
 )
@@ -41,7 +48,7 @@ def chosen(text: str, offered: Sequence[Choice]) -> Choice | Literal["none"] | N
         "none" where the customer says that it is none of them; None where the message says
         nothing about the choices.
     """
-    if not offered:
+    if not offered or len(text) > LONGEST:
         return None
     words = _plain(text)
     for number, choice in enumerate(offered, start=1):
@@ -58,7 +65,7 @@ def chosen(text: str, offered: Sequence[Choice]) -> Choice | Literal["none"] | N
 def _place(words: str) -> int | None:
     """The place that is named, from 1 on; -1 for the last."""
     if found := _NUMBER.fullmatch(words):
-        which = found["which"]
+        which = found["which"] or found["figure"]
         if which.isdigit():
             return int(which) or None
         return next(int(place) for place, names in _ENGLISH.items() if which in names)
@@ -66,9 +73,10 @@ def _place(words: str) -> int | None:
     found = _NUMBER_ZH.fullmatch(joined) or _THAT_ONE_ZH.fullmatch(joined)
     if found is None:
         return None
-    which = found["which"]
-    if which.startswith("最后"):
+    named = found.groupdict()
+    if named.get("last") or named["which"] == "最后":
         return -1
+    which = named["which"] or named["figure"]
     return next(int(place) for place, names in _CHINESE.items() if which in names)
 
 

@@ -12,7 +12,7 @@ from kfbot.conversation import HistoryMessage
 LONGEST = 200
 _MEANT = (
     r"(?:what )?i (?:actually |really )?(?:mean|meant|was asking(?: about)?|am asking(?: about)?"
-    r"|asked(?: about| for)?|said)(?: is| was)?|i'm asking(?: about)?"
+    r"|asked(?: about| for)?|said)(?: is| was)?|i'm asking(?: about)?|i want to know(?: about)?"
 )
 _NO = r"(?:(?:what|sorry|wait|oh|hm+)\W+){0,2}(?:no|nope|not that)\s*[,.;:!—–-]+\s*"
 _ASKED = (
@@ -26,7 +26,8 @@ _ENGLISH = (
     # "I meant exchanges, not returns"
     rf"(?:{_NO})?(?:{_MEANT})\W+(?P<meant>\S.*?),?\s+not (?P<rejected>[^,;.?!]{{1,60}})[.!?]*",
     rf"(?:{_NO})?(?:{_MEANT})\W+(?P<meant>\S.*)",
-    rf"{_NO}(?P<meant>\S.*)",
+    # "no, the blue one"; whoever says "no, thanks" or "no, it is still broken" corrects nothing.
+    rf"{_NO}(?P<meant>(?:(?:about|for|from|to|with) )?(?:the|an?|my) \S.*)",
 )
 _BEFORE = r"(?:[啊哦噢嗯呃诶]|抱歉|不好意思)?[，,。！!、\s]*"
 _CHINESE = (
@@ -34,7 +35,7 @@ _CHINESE = (
     rf"{_BEFORE}(?:我(?:问|说|要|指)的)?(?:不是|不要)(?:问|说)?(?P<rejected>[^，,。；;、\s?？]{{1,20}}?)"
     rf"(?:[，,。；;、\s]+(?:{_ASKED}|我?是|我?要)|而是)[：:，,\s]*(?P<meant>\S.*)",
     # 不是，我问的是国际运费; 不对，是换货
-    rf"{_BEFORE}(?:不是的?|不对|错了|弄错了|搞错了)[，,。；;！!、\s]+(?:{_ASKED}|是)?[：:，,\s]*(?P<meant>\S.*)",
+    rf"{_BEFORE}(?:不是的?|不对|错了|弄错了|搞错了)[，,。；;！!、\s]+(?:{_ASKED}|是)[：:，,\s]*(?P<meant>\S.*)",
     rf"{_BEFORE}我(?:刚才)?(?:问的|说的|指的|的意思)是[：:，,\s]*(?P<meant>\S.*)",
 )
 _PATTERNS = tuple(re.compile(one, re.IGNORECASE | re.DOTALL) for one in (*_ENGLISH, *_CHINESE))

@@ -11,11 +11,13 @@ from kfbot.knowledge_base import Passage
 LOOKED_AT = 3
 #: So much behind the first, by rank score, a passage may be.
 NEAR = 0.06
+#: Longer questions are stories.
+LONGEST = 500
 #: Words are known by their beginning: "costs" and "cost", "times" and "time".
 _STEM = 4
 
 _JOINED = re.compile(
-    r"(?P<x>[A-Za-z][\w'-]{2,}),? (?:and|or|as well as) (?:the |an? |your |my )?"
+    r"\b(?P<x>[A-Za-z][\w'-]{2,40}),? (?:and|or|as well as) (?:the |an? |your |my )?"
     r"(?P<y>[A-Za-z][\w'-]{2,})"
     r"|(?P<x_zh>[㐀-鿿]{2,4}?)(?:和|与|跟|以及|还有|、)(?P<y_zh>[㐀-鿿]{2})"
 )
@@ -32,7 +34,7 @@ def knowledge_points(question: str, passages: Sequence[Passage]) -> tuple[Passag
     first passage says nothing of one of them, and the other, which ranks close behind, does.
     """
     first = passages[0]
-    if _COMPARED.search(question):
+    if len(question) > LONGEST or _COMPARED.search(question):
         return (first,)
     points = [first]
     for word in _joined_words(question):

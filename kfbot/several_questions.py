@@ -12,6 +12,10 @@ from kfbot.texts import texts
 
 #: Of more questions than this the last ones stay together.
 MOST_QUESTIONS = 4
+#: A longer message is a story: it stays whole.
+LONGEST = 1000
+#: So far on both sides of a possible turn it is looked whether something is asked.
+_LOOKED_AT = 120
 #: Fewer characters with a question mark alone ("Duomo?") lead up to a question.
 SHORTEST_QUESTION = 8
 #: Of a question that a person will answer so many characters are repeated.
@@ -60,7 +64,10 @@ def questions_in(text: str) -> tuple[str, ...]:
     What follows the last question belongs to it. A message with one question, or none, is
     returned whole.
     """
-    pieces = [piece for line in text.splitlines() for piece in _clauses(line)]
+    if len(text) > LONGEST:
+        return (text,)
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    pieces = [piece for line in lines for piece in _clauses(line)]
     questions: list[str] = []
     lead = ""
     for piece in pieces:
@@ -117,7 +124,7 @@ def _clauses(line: str) -> list[str]:
         start = 0
         for turn in _TURN.finditer(sentence):
             before, after = sentence[start : turn.start()], sentence[turn.end() :]
-            if _asks_in_words(before) and _asks_in_words(after):
+            if _asks_in_words(before[:_LOOKED_AT]) and _asks_in_words(after[:_LOOKED_AT]):
                 found.append(before.strip())
                 start = turn.end()
         found.append(sentence[start:].strip())

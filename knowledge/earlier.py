@@ -19,6 +19,7 @@ from knowledge import terms
 from knowledge.geometry import unit
 from knowledge.index import Arrays
 from knowledge.ranking import Question
+from knowledge.word_match import in_sorted
 
 #: Messages that are looked back on, and how much is read of each.
 MESSAGES = 6
@@ -99,7 +100,7 @@ def completed(
     weighs: dict[int, float] = {}
     for distance, text in enumerate(reversed(earlier.texts)):
         ids = np.unique([terms.term_id(term) for term in terms.tokenise(text)]).astype(np.uint32)
-        ids = ids[np.any([np.isin(ids, one) for one in known], axis=0)]
+        ids = ids[np.any([in_sorted(ids, one) for one in known], axis=0)]
         idf = arrays.idf(kind, ids)
         for number, weight in zip(ids.tolist(), idf.tolist(), strict=True):
             weighs.setdefault(number, weight)

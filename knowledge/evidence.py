@@ -19,6 +19,7 @@ from knowledge.index import Arrays
 from knowledge.ranking import SPOKEN, Question, Ranked, points_of, white_question
 from knowledge.sentences import split_sentences
 from knowledge.unsaid import content_terms, unsaid
+from knowledge.word_match import in_sorted
 
 _NAME = re.compile(r"(?<=\S )[A-Z][A-Za-z0-9'’-]+|[A-Z]{2,}")
 _QUOTED = re.compile(r"[《“\"「]([^》”\"」]{2,30})[》”\"」]")
@@ -96,7 +97,7 @@ def _words(
     weight = arrays.idf(ranked.kind, asked)
     mass = max(float(weight.sum()), 1e-6)
     known = (arrays.faq_terms, arrays.document_terms, prepared["answer_terms"])
-    unknown = ~np.any([_in_sorted(asked, one) for one in known], axis=0)
+    unknown = ~np.any([in_sorted(asked, one) for one in known], axis=0)
     carried = _among(asked, set(_document_terms(arrays, prepared, ranked).tolist()))
     within = _among(asked, _term_ids(window))
     body = text.lower()
@@ -197,13 +198,6 @@ def _term_ids(text: str) -> set[int]:
 
 def _among(asked: NDArray[np.uint32], ids: set[int]) -> NDArray[np.bool_]:
     return np.array([number in ids for number in asked.tolist()], np.bool_)
-
-
-def _in_sorted(asked: NDArray[np.uint32], ids: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    if not len(ids):
-        return np.zeros(len(asked), np.bool_)
-    at = np.minimum(np.searchsorted(ids, asked), len(ids) - 1)
-    return np.asarray(ids[at] == asked)
 
 
 def _names(text: str) -> list[str]:

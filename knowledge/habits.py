@@ -48,6 +48,8 @@ def usual_words(
         answer = answer_ids[answer_starts[document] : answer_starts[document + 1]]
         held = np.concatenate([_terms(arrays, others[others != point]), answer])
         covered.append(weight[np.isin(terms, held)].sum() / mass)
+    if not unknown:
+        return np.array(_UNTOLD, np.float32)
     spread = [np.mean(unknown), np.std(unknown), np.mean(covered), np.std(covered)]
     return np.array(spread, np.float32)
 

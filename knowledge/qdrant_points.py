@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -245,7 +246,9 @@ class ServerEngine:
                 collection, GENERATION, facet_filter=models.Filter(must=[mine]),
                 limit=_GENERATIONS, exact=True,
             )  # fmt: skip
-            others = {str(hit.value) for hit in facet.hits} - {partition_of(stamp)}
+            found = {str(hit.value) for hit in facet.hits} - {partition_of(stamp)}
+            # Another process may be ahead of this one.
+            others = {one for one in found if _number(one) <= stamp.generation}
             kept = partition_of(before) if before else None
             if kept not in others:
                 kept = max(others, key=_number, default=None)
@@ -306,12 +309,13 @@ async def look_at(section: QdrantSettings) -> str:
             collections = (await client.get_collections()).collections
             aliases = (await client.get_aliases()).aliases
     meant = {one.alias_name: one.collection_name for one in aliases}.get(server.collection)
-    mine = {one.name for one in collections if one.name.startswith(f"{server.collection}-")}
+    ours = re.compile(re.escape(server.collection) + r"-[0-9a-f]{12}")
+    mine = {one.name for one in collections if ours.fullmatch(one.name)}
     state = f"{server.url}, version {version}"
     if meant is None:
         return f"{state}, nothing written yet"
     others = ", ".join(sorted(mine - {meant}))
-    unused = f"; no longer asked, may be deleted: {others}" if others else ""
+    unused = f"; of another model or format: {others}" if others else ""
     return f"{state}, {server.collection} is {meant}{unused}"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from heapq import nlargest
 from itertools import chain
 from types import MappingProxyType
@@ -190,6 +190,8 @@ async def _choices(
         for fresh in (_fresh(index, question, one, payloads, earlier) for one in ranked)
         for settled in [_settled(index, question, fresh, payloads)]
         for place, score in enumerate(settled.comparable()[:limit])
+        # So many may have been said before that the next were not read.
+        if int(settled.points[place]) in payloads
     ]
 
 
@@ -210,7 +212,11 @@ def _fresh(
         text = _text(index.document(document), payloads[point])
         shown = _quote(text, index, ranked.kind, question) if len(said) < QUOTED else text
         said.append(earlier.has(text) or earlier.has(shown))
-    return ranked.only(~np.array(said + [False] * (len(ranked.documents) - len(said)), np.bool_))
+    if not any(said):
+        return ranked
+    fresh = ranked.only(~np.array(said + [False] * (len(ranked.documents) - len(said)), np.bool_))
+    near = index.arrays.vectors[fresh.points].astype(np.float32) @ question.vector
+    return replace(fresh, nearest=float(near.max(initial=0.0)))
 
 
 def _settled(

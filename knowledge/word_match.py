@@ -14,6 +14,14 @@ from knowledge.index import Arrays, DocumentEntry
 from knowledge.points import KINDS
 
 
+def in_sorted(asked: NDArray[np.uint32], ids: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which of the asked are among ids that stand in order."""
+    if not len(ids):
+        return np.zeros(len(asked), np.bool_)
+    at = np.minimum(np.searchsorted(ids, asked), len(ids) - 1)
+    return np.asarray(ids[at] == asked)
+
+
 def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """All numbers of ranges, one range after the other."""
     before = np.cumsum(lengths) - lengths

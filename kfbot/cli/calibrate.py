@@ -57,6 +57,8 @@ def calibrate(
     """
     if apply and (knowledge or reset):
         raise typer.BadParameter("--apply goes with neither --knowledge nor --reset.")
+    if reset and (knowledge or questions):
+        raise typer.BadParameter("--reset goes with neither --knowledge nor --questions.")
     if reset:
         run_with(settings, lambda read: _store(read, _chosen(read, names), None))
         return

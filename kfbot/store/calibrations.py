@@ -33,7 +33,7 @@ class CalibrationStore:
             name = row["knowledge_base"]
             try:
                 found[name] = Calibration.read({**row, "made_at": row["made_at"].isoformat()})
-            except (KeyError, TypeError, ValueError) as error:
+            except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
                 logger.error(
                     "calibration of %s cannot be used: %s",
                     name,

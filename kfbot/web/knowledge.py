@@ -78,7 +78,14 @@ class KnowledgeApi:
             if request.method == "PUT":
                 calibration = Calibration.read(json.loads(await request.text()))
             await self._knowledge.calibrate(name, calibration)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+        ) as error:
             raise BadRequest(f"this is no calibration: {error}") from None
         except KnowledgeBaseUnavailable as error:
             raise BadRequest(str(error)) from None

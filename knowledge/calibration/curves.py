@@ -87,6 +87,7 @@ def fit_thresholds(
     Args:
         slack: So many times what the dial allows is allowed.
     """
+    p, right, weight = p[weight > 0], right[weight > 0], weight[weight > 0]
     order = np.argsort(-p, kind="stable")
     p, weight = p[order], weight[order]
     taken = np.cumsum(weight)

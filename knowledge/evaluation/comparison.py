@@ -122,8 +122,8 @@ def _prediction(row: Mapping[str, Any]) -> Prediction:
     return Prediction(
         text=row["text"],
         decision=row["decision"],
-        confidence=float(row["confidence"]),
-        ranked_ids=tuple(row["ranked_ids"]),
+        confidence=float(row["confidence"] or 0.0),
+        ranked_ids=tuple(row["ranked_ids"] or ()),
         choices=tuple(row.get("choices") or ()),
         kb=row.get("kb"),
         latency_ms=float(row.get("latency_ms") or 0.0),

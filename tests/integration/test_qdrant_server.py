@@ -334,7 +334,7 @@ async def test_the_alias_moves_once_all_is_there_for_another_model(
         second = qdrant.aliases()["kfbot"]
         assert second != first
         assert await answer(knowledge, "What about refunds?", names=["shop"]) == "old refunds"
-    assert f"kfbot is {second}; no longer asked, may be deleted: {first}" in (
+    assert f"kfbot is {second}; of another model or format: {first}" in (
         await check_qdrant(section)
     )
 

@@ -31,7 +31,9 @@ def test_a_choice_is_named_by_its_place_or_its_words(message: str, choice: str) 
     assert found.id == choice
 
 
-@pytest.mark.parametrize("message", ["none of these", "None", "neither", "都不是", "以上都不是！"])
+@pytest.mark.parametrize(
+    "message", ["none of these", "None", "neither", "no one", "都不是", "以上都不是！"]
+)
 def test_a_customer_may_want_none_of_them(message: str) -> None:
     assert chosen(message, OFFERED) == "none"
 
@@ -40,7 +42,8 @@ def test_a_customer_may_want_none_of_them(message: str) -> None:
     "message",
     [
         "what about Canada?", "one more thing", "4", "第五个", "0", "the item one", "", "😀",
-        "second hand phones?", "我要退两个", "the cheap one",
+        "second hand phones?", "我要退两个", "the cheap one", "3个", "两个", "我想问一个问题",
+        "One question please", "I want two", "选" * 100, "我选" * 60 + "那个颜色好",
     ],
 )  # fmt: skip
 def test_what_names_no_choice_is_a_question(message: str) -> None:

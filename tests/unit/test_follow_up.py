@@ -148,5 +148,16 @@ def test_a_rejected_word_inside_another_stays() -> None:
 
 def test_a_hostile_message_is_read_in_no_time() -> None:
     evil = "no, " * 40 + "not " + "a " * 15
-    assert correction(evil, ASKED) is not None
+    assert correction(evil, ASKED) is None
     assert correction("不是" * 90, ASKED) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "No, I have to go now", "No! That's wrong", "No, I'm good", "no, thank you, that is all",
+        "No, it is still broken", "不是，我要投诉", "不对，算了",
+    ],
+)  # fmt: skip
+def test_not_every_no_corrects_the_question(message: str) -> None:
+    assert correction(message, ASKED) is None

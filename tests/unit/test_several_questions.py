@@ -66,6 +66,11 @@ def test_a_flood_of_questions_comes_to_a_few() -> None:
     assert "".join(found).count("怎么退货？") == 50
 
 
+@pytest.mark.parametrize("hostile", [" ," * 5000, "，" * 5000, "呢" + " " * 9000 + "x"])
+def test_a_hostile_message_is_not_looked_through(hostile: str) -> None:
+    assert questions_in(hostile) == (hostile,)
+
+
 @given(st.text(alphabet="how is?，。and 吗怎么\n.!", max_size=60))
 def test_no_word_is_lost_but_what_joins_two_questions(message: str) -> None:
     joined = "".join(questions_in(message))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from kfbot.knowledge_base import Retrieval
 from kfbot.store.chunks import ChunkRow, DocumentRow, StoredDocument
 from knowledge import index_build, terms
+from knowledge.earlier import embedded
 from knowledge.index import Index, Stamp
 from knowledge.retrieval import HybridRetriever, find, to_retrieval
 from knowledge.vector_store import EdgeVectorStore
@@ -67,6 +68,7 @@ def stored(document_id: str, texts: Sequence[str], *, answer: str = "") -> Store
     return StoredDocument(row, chunks)
 
 
+_CONTACT = "Please write to our support team, which answers within a day."
 CONTENT: Mapping[str, Sequence[StoredDocument]] = {
     "shop": (
         stored("f1", ["How do I return an item?", "退货怎么办理"], answer="Within 30 days."),
@@ -75,6 +77,10 @@ CONTENT: Mapping[str, Sequence[StoredDocument]] = {
         stored("garden", [f"{LONG} Watering cans are rinsed weekly. {LONG}"]),
     ),
     "office": (stored("f1", ["How do I return a laptop?"], answer="To the desk."),),
+    "contact": tuple(
+        stored(f"c{number}", [f"Whom do I ask about item {number}?"], answer=_CONTACT)
+        for number in range(15)
+    ),
 }
 
 
@@ -101,6 +107,13 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Inde
 
 def ask(text: str, *indexes: Index, limit: int = 10) -> Retrieval:
     return asyncio.run(find(indexes, text, embed(text), limit))
+
+
+def test_what_all_entries_say_may_have_been_said_before(indexes: dict[str, Index]) -> None:
+    before = asyncio.run(embedded("", ["Whom do I ask about item 3?", _CONTACT], embed_later))[1]
+    question = "and about item 4?"
+    found = asyncio.run(find([indexes["contact"]], question, embed(question), 10, earlier=before))
+    assert all(passage.text != _CONTACT for passage in found.passages)
 
 
 def test_a_faq_entry_is_found_by_a_variant_and_gives_its_answer(indexes: dict[str, Index]) -> None:
