@@ -67,6 +67,10 @@ class Logistic:
         """Between 0 and 1."""
         return sigmoid(self.bias + sum(self.contributions(evidence).values()))
 
+    def doubt(self, evidence: Mapping[str, float]) -> float:
+        """What the probability lacks of 1, exact where that is next to nothing."""
+        return sigmoid(-self.bias - sum(self.contributions(evidence).values()))
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -98,11 +102,18 @@ class Model:
         return self.curve.probability(self.match.probability(evidence) * passed)
 
     def contributions(self, evidence: Mapping[str, float]) -> dict[str, float]:
-        """What each signal adds to the log-odds, in both combinations together."""
-        added = self.match.contributions(evidence)
+        """What each signal adds to the log-odds of the product, to first order.
+
+        A gate that is open counts for nothing, however far it was opened.
+        """
         gate, power = self._gate_for(evidence)
-        for name, more in (gate.contributions(evidence) if gate else {}).items():
-            added[name] = added.get(name, 0.0) + power * more
+        unmatched = min(self.match.doubt(evidence), 1 - 1e-12)
+        shut = min(gate.doubt(evidence), 1 - 1e-12) if gate else 0.0
+        lacking = -math.expm1(math.log1p(-unmatched) + power * math.log1p(-shut))
+        share, gate_share = unmatched / lacking, power * shut / lacking
+        added = {name: one * share for name, one in self.match.contributions(evidence).items()}
+        for name, one in (gate.contributions(evidence) if gate else {}).items():
+            added[name] = added.get(name, 0.0) + one * gate_share
         return added
 
     @property

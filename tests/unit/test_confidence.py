@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kfbot import confidence
-from kfbot.confidence import Logistic, Signal, Target, assess, explain, model, threshold
+from kfbot.calibration import Curve
+from kfbot.confidence import (
+    Logistic,
+    Model,
+    Signal,
+    Target,
+    assess,
+    explain,
+    model,
+    threshold,
+)
 from kfbot.knowledge_base import Passage, PassageKind, Retrieval
 from kfbot.store.knowledge_rows import ChunkRow, DocumentRow, StoredDocument
 from kfbot.testing import evidence_for
@@ -273,10 +283,19 @@ def test_what_counted_is_told_strongest_first(
     assert {name for name, _ in told} == {*fitted.match.signals, *fitted.gate.signals}
     strengths = [abs(added) for _, added in told]
     assert strengths == sorted(strengths, reverse=True)
-    match = fitted.match.contributions(evidence[kind])
-    gate = fitted.gate.contributions(evidence[kind])
-    for name, added in told:
-        assert added == pytest.approx(match.get(name, 0.0) + 2 * gate.get(name, 0.0))
+
+
+def test_a_signal_counts_as_much_as_the_estimate_would_move() -> None:
+    match, gate = Logistic(0.5, {"a": Signal(2.0, 0, 1)}), Logistic(0.2, {"b": Signal(1.0, 0, 1)})
+    fitted = Model(match, gate, None, Curve())
+
+    def log_odds(a: float, b: float) -> float:
+        p = fitted.probability({"a": a, "b": b})
+        return math.log(p / (1 - p))
+
+    told = fitted.contributions({"a": 0.4, "b": 0.3})
+    assert told["a"] == pytest.approx((log_odds(0.401, 0.3) - log_odds(0.4, 0.3)) * 400, rel=0.01)
+    assert told["b"] == pytest.approx((log_odds(0.4, 0.301) - log_odds(0.4, 0.3)) * 300, rel=0.01)
 
 
 def test_a_question_in_a_foreign_language_passes_another_gate() -> None:
