@@ -72,10 +72,16 @@ class ChatLoads:
             StoreUnavailable: Some are still to be told.
         """
         for job_id, conversation_id in await self._store.asked():
-            job = await self._store.find(job_id)
-            if job is None or job.state != "running":
-                with suppress(ConversationChanged):
-                    await self._tell(job_id, conversation_id, job)
+            try:
+                job = await self._store.find(job_id)
+                if job is None or job.state != "running":
+                    with suppress(ConversationChanged):
+                        await self._tell(job_id, conversation_id, job)
+            except StoreUnavailable:
+                raise
+            except Exception:
+                # A fault in here must not stop the answers to customers, nor the other askers'.
+                logger.exception("load not told: %s", job_id, extra={"event": "load_not_told"})
 
     async def _tell(self, job_id: str, conversation_id: int, job: Job | None) -> None:
         conversation = await self._conversations.get(conversation_id)

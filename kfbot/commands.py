@@ -13,6 +13,17 @@ EVERYBODYS: frozenset[str] = frozenset({"help", "start"})
 _NAMES = frozenset(get_args(CommandName))
 # A keyboard for Chinese gives the slash its full width; Telegram names the bot behind the command.
 _COMMAND = re.compile(r"\s*[/／]([a-z]+)(?:@\w+)?(?:\s+(.*))?", re.IGNORECASE | re.DOTALL)
+# Telegram's links hand a word of their own to /start; "why" with more words is a question.
+_KNOWN_WORDS: dict[str, re.Pattern[str]] = {
+    "help": re.compile(""),
+    "start": re.compile(r"[A-Za-z0-9_-]{0,64}"),
+    "kb": re.compile(r"|status|reload(?: \S+)?|search(?: .*)?", re.IGNORECASE),
+    "bot": re.compile(r"|pause|resume", re.IGNORECASE),
+    "handoff": re.compile(""),
+    "resume": re.compile(""),
+    "why": re.compile(""),
+    "stats": re.compile(r"|\d{1,3} ?[d天]?", re.IGNORECASE),
+}
 _DAYS = re.compile(r"(\d{1,3}) ?[d天]?", re.IGNORECASE)
 
 
@@ -29,15 +40,24 @@ class Command:
         return first.lower(), rest
 
 
-def parse(text: str) -> Command | None:
-    """The command that a text is; None for any other text, with a slash or without."""
+def parse(text: str, *, mistyped: bool = False) -> Command | None:
+    """The command that a text is; None for any other text, with a slash or without.
+
+    Args:
+        mistyped: Take words that a command does not know as well, as of an admin who has to be
+            told so; from customers `/bot are you a bot?` is a question. `/why` with more words
+            always is.
+    """
     match = _COMMAND.fullmatch(text)
     if match is None or (name := match[1].lower()) not in _NAMES:
         return None
     command = Command(name, " ".join((match[2] or "").split()))  # type: ignore[arg-type]
     verb, rest = command.verb()
     # Where each command has to be registered one is enough: `/kb why` is `/why`.
-    return Command(verb, rest) if name == "kb" and verb in _NAMES else command  # type: ignore[arg-type]
+    if name == "kb" and verb in _NAMES:
+        command = Command(verb, rest)  # type: ignore[arg-type]
+    is_known = _KNOWN_WORDS[command.name].fullmatch(command.words) is not None
+    return command if is_known or (mistyped and command.name != "why") else None
 
 
 def days_in(words: str, *, default: int, most: int) -> int | None:

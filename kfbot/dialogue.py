@@ -78,7 +78,7 @@ def next_batch(waiting: Sequence[StoredEvent], now: datetime) -> Batch:
 
 def _may_be_joined(message: MessageReceived) -> bool:
     """A command stands alone, and so does what is not meant for the bot."""
-    return answerable(message) and parse(message.text) is None
+    return answerable(message) and parse(message.text, mistyped=True) is None
 
 
 def _fold(
@@ -189,8 +189,9 @@ class Dialogue:
             return Outcome(before=conversation, after=conversation, owner_change=("claim", agent))
         if not answerable(event):
             return await self._overheard(conversation, batch, event)
-        command = parse(event.text)
-        if command is not None and self._admin.is_admin(event):
+        is_admin = self._admin.is_admin(event)
+        command = parse(event.text, mistyped=is_admin)
+        if command is not None and is_admin:
             return await self._admin.respond(conversation, event, command)
         if bot_may_speak(conversation):
             verdict = await self._manners.judge(event, batch.events)
@@ -277,11 +278,17 @@ class Dialogue:
     async def _pressed(self, conversation: Conversation, event: ButtonPressed) -> Outcome:
         button = await self._conversations.find_button(conversation.id, event.token)
         if not bot_may_speak(conversation) or await self._manners.is_paused(conversation.address):
-            return Outcome(before=conversation, after=conversation, pressed=event.token)
+            # What is not acted on may be pressed again later; a verdict counts all the same.
+            is_verdict = button is not None and button.action in ("helpful", "not_helpful")
+            pressed = event.token if is_verdict else None
+            return Outcome(before=conversation, after=conversation, pressed=pressed)
         if button is None or button.expires_at < self._clock():
             asked = await self._transcripts.last_question(conversation.id)
             says = texts(language_of(asked or ""))
             return _says(conversation, Reply(text=says.expired))
+        # Who presses for a person when the bot has the conversation back wants one again.
+        if button.pressed_at is not None and button.action != "person":
+            return Outcome(before=conversation, after=conversation)
         return replace(await self._act(conversation, button), pressed=event.token)
 
     async def _act(self, conversation: Conversation, button: StoredButton) -> Outcome:

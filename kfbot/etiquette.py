@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -95,16 +96,20 @@ def within_limit(
         heard: The chat's messages, the newest first, which is one of the turn's: at least those
             of `needed` many.
         ours: Inbox ids of the turn's messages.
-        per_minute: Of one person in a group. The chat as a whole gets `SHARE` times as many.
+        per_minute: Of one person in a group. The chat as a whole gets `SHARE` times as many;
+            what was too much of one person does not count for it.
 
     Returns:
         "notice" for the first turn that is over a limit, "silence" for those that follow until
         a minute has passed without one.
     """
-    verdicts = {_verdict(heard, ours, per_minute * SHARE)}
-    if in_group:
-        by_person = [one for one in heard if one.sender == heard[0].sender]
-        verdicts.add(_verdict(by_person, ours, per_minute))
+    if not in_group:
+        return _verdict(heard, ours, per_minute * SHARE)
+    by_person = [one for one in heard if one.sender == heard[0].sender]
+    verdicts = {
+        _verdict(_let_in(heard, per_minute), ours, per_minute * SHARE),
+        _verdict(by_person, ours, per_minute),
+    }
     return next(one for one in ("silence", "notice", "answer") if one in verdicts)
 
 
@@ -113,16 +118,28 @@ def needed(per_minute: int, count: int) -> int:
     return 2 * per_minute * SHARE + count
 
 
+def _let_in(heard: Sequence[Heard], per_minute: int) -> list[Heard]:
+    """Without what was too much of one person: nobody may use up what the others get."""
+    by_person: defaultdict[str, list[Heard]] = defaultdict(list)
+    let_in = []
+    for one in reversed(heard):
+        said = by_person[one.sender]
+        said.append(one)
+        if len(said) <= per_minute or not _within_window(one, said[-1 - per_minute]):
+            let_in.append(one)
+    return let_in[::-1]
+
+
 def _verdict(heard: Sequence[Heard], ours: Collection[int], limit: int) -> Verdict:
     def is_over(place: int) -> bool:
         earlier = place + limit
-        return earlier < len(heard) and _age(heard, place, earlier) < WINDOW
+        return earlier < len(heard) and _within_window(heard[place], heard[earlier])
 
     def is_first(place: int) -> bool:
         return is_over(place) and not any(
             is_over(other)
             for other in range(place + 1, len(heard))
-            if _age(heard, place, other) < WINDOW
+            if _within_window(heard[place], heard[other])
         )
 
     if not heard or not is_over(0):
@@ -131,5 +148,6 @@ def _verdict(heard: Sequence[Heard], ours: Collection[int], limit: int) -> Verdi
     return "notice" if any(is_first(place) for place in places) else "silence"
 
 
-def _age(heard: Sequence[Heard], place: int, earlier: int) -> timedelta:
-    return heard[place].sent_at - heard[earlier].sent_at
+def _within_window(later: Heard, earlier: Heard) -> bool:
+    # What came late was written before what was heard before it: then neither counts.
+    return timedelta() <= later.sent_at - earlier.sent_at < WINDOW

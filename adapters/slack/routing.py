@@ -116,15 +116,23 @@ class Routing:
     async def _on_press(
         self, body: dict[str, Any], context: AsyncBoltContext, ack: AsyncAck
     ) -> None:
-        context[_FOUND].extend(self._reader().of_press(body, datetime.now(UTC)))
+        if self._is_from_us(body):
+            context[_FOUND].extend(self._reader().of_press(body, datetime.now(UTC)))
         await ack()
 
     async def _on_command(
         self, body: dict[str, Any], context: AsyncBoltContext, ack: AsyncAck
     ) -> None:
-        if read := self._reader().of_command(body, datetime.now(UTC)):
+        read = self._reader().of_command(body, datetime.now(UTC))
+        if read is not None and self._is_from_us(body):
             context[_FOUND].append(read)
         await ack()
+
+    def _is_from_us(self, body: Mapping[str, Any]) -> bool:
+        if self._identity is None or _is_used_in(body, self._identity):
+            return True
+        logger.warning("press or command of another workspace", extra={"event": "event_foreign"})
+        return False
 
 
 def _app() -> AsyncApp:
@@ -193,3 +201,20 @@ def _is_ours(body: Mapping[str, Any], identity: Identity) -> bool:
     if not told or not identity.team_id or identity.team_id in teams:
         return True
     return bool(identity.enterprise_id) and identity.enterprise_id in enterprises
+
+
+def _is_used_in(body: Mapping[str, Any], identity: Identity) -> bool:
+    """False for a press or a command that names other workspaces than ours alone."""
+    message = body.get("message")
+    # A guest of a shared channel may come from elsewhere: the message with the button is ours.
+    parts = (body.get("team"), message.get("team") if isinstance(message, dict) else None)
+    teams = {_id_of(one) for one in (*parts, body.get("team_id"))} - {""}
+    enterprises = {_id_of(body.get("enterprise")), _id_of(body.get("enterprise_id"))}
+    if not teams or not identity.team_id or identity.team_id in teams:
+        return True
+    return bool(identity.enterprise_id) and identity.enterprise_id in enterprises
+
+
+def _id_of(part: Any) -> str:
+    found = part.get("id") if isinstance(part, dict) else part
+    return found if isinstance(found, str) else ""

@@ -41,7 +41,7 @@ def read(text: str, bot: str) -> str:
     """
     called = re.compile(_CALLED.format(re.escape(bot)))
     # Only blanks around the mention go with it: the rest of a layout stays as it is.
-    text = re.sub(rf"(?:^|[ \t]+){called.pattern}(?=\s|$)|{called.pattern}", "", text)
+    text = re.sub(rf"(?:^|(?<![ \t])[ \t]+){called.pattern}(?=\s|$)|{called.pattern}", "", text)
     text = _ENTITY.sub(lambda found: _shown(found[1]), text)
     return re.sub(r"&(?:lt|gt|amp);", lambda found: _ESCAPES[found[0]], text).strip()
 

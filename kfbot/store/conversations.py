@@ -46,6 +46,7 @@ class StoredButton:
     value: str
     label: str
     expires_at: datetime
+    pressed_at: datetime | None
 
 
 class ConversationStore:
@@ -78,9 +79,9 @@ class ConversationStore:
     async def find_button(self, conversation_id: int, token: str) -> StoredButton | None:
         """The button behind a token, if it was shown in this conversation."""
         button = tables.button.c
-        query = sa.select(button.action, button.value, button.label, button.expires_at).where(
-            button.token == token, button.conversation_id == conversation_id
-        )
+        query = sa.select(
+            button.action, button.value, button.label, button.expires_at, button.pressed_at
+        ).where(button.token == token, button.conversation_id == conversation_id)
         row = await self._database.read(lambda c: c.execute(query).one_or_none())
         return None if row is None else StoredButton(*row)
 

@@ -16,7 +16,6 @@ from kfbot.knowledge_base import LoadReport, Progress
 from kfbot.messages import ConversationId, ConversationMoved, MessageEdited, Sender
 from kfbot.store import tables
 from kfbot.store.engine import Database
-from kfbot.store.jobs import new_job_id
 from kfbot.testing import FakeAdapter
 from kfbot.texts import command_texts, texts
 from tests.dialogues.conftest import CHAT, Stage, staged
@@ -82,6 +81,19 @@ async def test_who_starts_is_greeted_in_both_languages_until_one_is_known(stage:
 async def test_other_words_with_a_slash_are_questions(stage: Stage) -> None:
     [reply] = await stage.customer_says("/how do I return an item?")
     assert reply.text == "Open the order and press Return."
+
+
+@pytest.mark.parametrize(
+    "text", ["/help how do I return an item?", "/bot how do I return an item?"]
+)
+async def test_what_a_customer_asks_behind_a_command_is_answered(stage: Stage, text: str) -> None:
+    [reply] = await stage.customer_says(text)
+    assert reply.text == "Open the order and press Return."
+
+
+async def test_why_with_more_words_is_a_question_of_admins_too(stage: Stage) -> None:
+    text = "/why how do I return an item?"
+    assert await admin_says(stage, text) == ["Open the order and press Return."]
 
 
 async def test_nobody_is_turned_away_while_an_agent_talks(
@@ -235,37 +247,6 @@ async def test_an_unknown_knowledge_base_is_named_beside_those_there_are(stage: 
     assert await stage.application.jobs.asked() == ()
 
 
-async def test_a_reload_whose_process_died_is_told_of_after_the_restart(
-    database: Database, clock: Any, channel: FakeAdapter
-) -> None:
-    async with staged(database, clock, channel) as before:
-        never = asyncio.Event()
-
-        async def stuck(names: object = None, *, progress: object = None) -> Any:
-            await never.wait()
-
-        before.knowledge.load = stuck  # type: ignore[method-assign]
-        await admin_says(before, "/kb reload")
-    async with staged(database, clock, channel) as after:
-        assert (await told(after, 2))[1] == SAYS.reload_broken_off
-        await after.application.loads.tell()
-        await after.sent_out()
-    assert len(channel.sent) == 2
-
-
-async def test_two_processes_tell_a_result_once(stage: Stage, database: Database) -> None:
-    await admin_says(stage, "/kb status")
-    conversation = await stage.conversation()
-    job_id = new_job_id()
-    asker = tables.job_asker.insert().values(job_id=job_id, conversation_id=conversation.id)
-    await database.write(lambda connection: connection.execute(asker).rowcount)
-    loads = stage.application.loads
-    await asyncio.gather(loads.tell(), loads.tell())
-    await stage.sent_out()
-    texts_sent = [message.text for message in stage.channel.sent]
-    assert texts_sent.count(SAYS.reload_broken_off) == 1
-
-
 # Silence
 
 
@@ -297,6 +278,17 @@ async def test_edits_and_buttons_do_not_break_the_silence(stage: Stage) -> None:
     assert await stage.customer_presses("A person please") == []
     assert len(stage.channel.sent) == before
     assert stage.desk.opened == []
+
+
+async def test_what_was_pressed_in_the_silence_may_be_pressed_again(stage: Stage) -> None:
+    await stage.customer_says("How long do I have to keep a broken item?")
+    label = "How long do I have to return an item?"
+    await admin_says(stage, "/bot pause")
+    assert await stage.customer_presses(label) == []
+    await admin_says(stage, "/bot resume")
+    assert [message.text for message in await stage.customer_presses(label)] == [
+        "You have 15 days."
+    ]
 
 
 async def test_a_pause_survives_a_restart_and_a_move(

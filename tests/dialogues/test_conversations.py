@@ -97,6 +97,25 @@ async def test_not_helpful_offers_a_person(stage: Stage) -> None:
     assert [button.action for button in reply.buttons] == ["person"]
 
 
+async def test_a_button_that_is_pressed_again_says_nothing_more(stage: Stage) -> None:
+    await stage.customer_says("When will my refund arrive?")
+    assert len(await stage.customer_presses("Helpful")) == 1
+    assert await stage.customer_presses("Helpful") == []
+    [reply] = await stage.customer_says("How long do I have to keep a broken item?")
+    label = next(b.label for b in reply.buttons if b.action == "choice")
+    assert len(await stage.customer_presses(label)) == 1
+    assert await stage.customer_presses(label) == []
+
+
+async def test_a_person_may_be_pressed_for_again_once_the_bot_is_back(stage: Stage) -> None:
+    await stage.customer_says("When will my refund arrive?")
+    assert len(await stage.customer_presses("A person please")) == 1
+    assert await stage.customer_presses("A person please") == []
+    await stage.application.handoff.hand_back((await stage.conversation()).id, "Ana")
+    [_, reply] = await stage.customer_presses("A person please")
+    assert reply.kind == "handoff"
+
+
 async def test_an_expired_button_is_explained(stage: Stage) -> None:
     await stage.customer_says("When will my refund arrive?")
     stage.clock.advance(days=31)

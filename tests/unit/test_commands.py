@@ -48,6 +48,30 @@ def test_anything_else_is_no_command(text: str) -> None:
     assert parse(text) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["/why is my parcel late?", "/help me with my return", "/bot are you a bot?",
+     "/kb how do I return it?", "/kb why is it late?", "/kb status of my order", "/stats of what?",
+     "/start my return", "/handoff of my parcel failed", "/resume my order"],
+)  # fmt: skip
+def test_a_question_behind_the_name_of_a_command_is_no_command(text: str) -> None:
+    assert parse(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("/bot dance", Command("bot", "dance")),
+        ("/kb add Q | A", Command("kb", "add Q | A")),
+        ("/stats yesterday", Command("stats", "yesterday")),
+        ("/why is my parcel late?", None),
+        ("/kb why is it late?", None),
+    ],
+)
+def test_what_is_mistyped_is_read_where_that_is_wanted(text: str, command: Command | None) -> None:
+    assert parse(text, mistyped=True) == command
+
+
 @given(st.text())
 def test_reading_a_text_never_fails(text: str) -> None:
     assert parse(text) is None or text.strip()[0] in "/／"

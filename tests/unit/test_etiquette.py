@@ -200,6 +200,24 @@ def test_of_a_group_that_is_silenced_no_person_gets_a_notice_of_their_own() -> N
     assert within_limit(everything, {12}, per_minute=2, in_group=True) == "silence"
 
 
+def test_who_was_refused_uses_up_nothing_of_what_the_others_get() -> None:
+    flood = [Heard(number, "loud", NINE + timedelta(seconds=number)) for number in range(20)]
+    other = Heard(20, "7", NINE + timedelta(seconds=20))
+    assert within_limit([other, *reversed(flood)], {20}, per_minute=2, in_group=True) == "answer"
+
+
+def test_three_who_ask_as_much_as_they_may_use_up_what_the_group_gets() -> None:
+    asked = [Heard(number, f"other {number % 3}", NINE) for number in range(6)]
+    mine = Heard(6, "7", NINE)
+    assert within_limit([mine, *reversed(asked)], {6}, per_minute=2, in_group=True) == "notice"
+
+
+def test_what_comes_late_is_not_counted_with_what_was_written_after_it() -> None:
+    late = Heard(2, "7", NINE - timedelta(minutes=5))
+    before = list(reversed([Heard(number, "7", NINE) for number in range(2)]))
+    assert within_limit([late, *before], {2}, per_minute=2, in_group=True) == "answer"
+
+
 @given(st.lists(st.floats(0, 200), max_size=60).map(sorted), st.integers(1, 4))
 def test_what_was_long_ago_need_not_be_seen(times: list[float], per_minute: int) -> None:
     everything = heard(*times)

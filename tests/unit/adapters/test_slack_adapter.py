@@ -16,6 +16,7 @@ from slack_sdk.signature import SignatureVerifier
 from adapters.slack import BODY_BYTES, SlackAdapter, SlackSettings
 from adapters.slack.faults import mapped
 from adapters.slack.files import is_slacks
+from adapters.slack.routing import Identity, Routing
 from adapters.slack.threads import Threads
 from kfbot.adapter import WebhookReply, WebhookRequest
 from kfbot.bootstrap import platforms
@@ -180,6 +181,32 @@ def test_a_press_without_its_message_is_known_by_its_container() -> None:
     [event] = receive(signed(json.dumps(body).encode())).events
     assert isinstance(event, ButtonPressed)
     assert (event.conversation.thread, event.token) == ("1.000001", "tok")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("team", ["T0SHOP", "T0OTHER"])
+async def test_presses_and_commands_of_another_workspace_lead_to_nothing(team: str) -> None:
+    async def identify() -> Identity:
+        raise AssertionError
+
+    async def ask(chat: str, thread: str) -> bool:
+        raise AssertionError
+
+    routing = Routing("shop", Threads("shop", ask), identify)
+    routing.introduce(Identity("U0KFBOT", "T0SHOP"))
+    press: dict[str, Any] = {
+        "type": "block_actions",
+        "user": {"id": "U1"},
+        "trigger_id": "t1",
+        "team": {"id": team},
+    }
+    press |= {"container": {"message_ts": "2.000001", "channel_id": "C1"}}
+    press |= {"actions": [{"action_id": "kfbot-0", "value": "tok"}]}
+    command = {"command": "/kb", "text": "status", "user_id": "U1", "channel_id": "C1"}
+    command |= {"trigger_id": "t2", "team_id": team}
+    found = [await routing.route(body, mode="socket_mode") for body in (press, command)]
+    assert [len(one.events) for one in found] == [int(team == "T0SHOP")] * 2
+    assert [one.response.status for one in found] == [200, 200]
 
 
 # --- faults --------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.slack.events import Reader
-from adapters.slack.routing import Identity, _is_ours
+from adapters.slack.routing import Identity, _is_ours, _is_used_in
 from adapters.slack.wording import TEXT_LENGTH, read, whole
 from kfbot.messages import ConversationId, MessageDeleted, MessageEdited, MessageReceived
 
@@ -40,6 +40,11 @@ PLAIN = [
 @pytest.mark.parametrize(("text", "plain"), PLAIN)
 def test_a_text_reads_as_its_writer_sees_it(text: str, plain: str) -> None:
     assert read(text, BOT) == plain
+
+
+def test_a_text_of_many_blanks_is_read_in_one_pass() -> None:
+    # Looked through from every blank anew, this would take hours.
+    assert read(" " * 2_000_000 + "x", BOT) == "x"
 
 
 def test_what_sql_refuses_and_what_is_too_long_is_left_out() -> None:
@@ -194,3 +199,22 @@ def test_an_event_that_only_other_workspaces_are_told_is_not_ours() -> None:
     assert _is_ours(told(None, "E0ORG"), us)
     assert _is_ours({"team_id": "T0X"}, us)
     assert not _is_ours(told("T0OTHER"), us)
+
+
+@pytest.mark.parametrize(
+    ("body", "ours"),
+    [
+        ({"team": {"id": "T0SHOP"}}, True),
+        ({"team_id": "T0SHOP"}, True),
+        ({"team": None}, True),
+        ({"team": {"id": "T0X"}, "enterprise": {"id": "E0ORG"}}, True),
+        ({"team_id": "T0X", "enterprise_id": "E0ORG"}, True),
+        ({"team": {"id": "T0X"}, "message": {"team": "T0SHOP"}}, True),
+        ({"team": {"id": "T0X"}, "message": {"team": "T0X"}}, False),
+        ({"team_id": "T0X", "enterprise_id": "E0X"}, False),
+    ],
+)
+def test_what_is_pressed_or_typed_in_another_workspace_is_not_ours(
+    body: dict[str, Any], ours: bool
+) -> None:
+    assert _is_used_in(body, Identity(BOT, "T0SHOP", "E0ORG")) is ours

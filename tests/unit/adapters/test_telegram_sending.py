@@ -296,6 +296,24 @@ async def test_unknown_and_malformed_updates_are_passed_over_and_confirmed(
     assert [getattr(event, "text", "") for event in await waiting] == ["here", "there"]
 
 
+async def test_numbers_that_begin_lower_after_a_quiet_week_are_confirmed(
+    adapter: TelegramAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offsets: list[int | None] = []
+    numbers = [[1000, 1001], [5]]
+
+    async def poll(offset: int | None) -> list[Any]:
+        offsets.append(offset)
+        if not numbers:
+            raise ChannelUnauthorized("shop", "enough")
+        return [{"update_id": number} for number in numbers.pop(0)]
+
+    monkeypatch.setattr(adapter, "_poll", poll)
+    with pytest.raises(ChannelUnauthorized):
+        await listened(adapter, 1)
+    assert offsets == [None, 1002, 6]
+
+
 async def test_rubbish_without_a_number_does_not_stop_the_channel(
     platform: BotApi, adapter: TelegramAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,15 +359,15 @@ def pushed(update: str, secret: str = "quiet", method: str = "POST") -> WebhookR
 async def test_the_webhook_wants_a_post_with_the_secret_and_an_update(platform: BotApi) -> None:
     adapter = made(platform, mode="webhook", webhook_secret="quiet")
     requests = (
-        pushed("{}", secret="loud"), pushed("{}", secret="é"), pushed("{}", method="GET"),
-        pushed("{}"), pushed('{"update_id": true}'),
+        pushed("{}", secret="loud"), pushed("{}", secret="é"), pushed("{}", secret="\udcff"),
+        pushed("{}", method="GET"), pushed("{}"), pushed('{"update_id": true}'),
     )  # fmt: skip
     statuses = []
     for request in requests:
         with pytest.raises(WebhookRejected) as raised:
             await adapter.receive_webhook(request)
         statuses.append(raised.value.status)
-    assert statuses == [401, 401, 405, 400, 400]
+    assert statuses == [401, 401, 401, 405, 400, 400]
     with pytest.raises(WebhookRejected) as raised:
         await made(platform).receive_webhook(pushed("{}"))
     assert raised.value.status == 404
