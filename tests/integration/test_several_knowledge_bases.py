@@ -209,7 +209,7 @@ async def test_of_many_only_the_used_ones_are_open(
 ) -> None:
     async with opened(database, tmp_path, intakes) as knowledge:
         await knowledge.load()
-    monkeypatch.setattr("knowledge.load.Shelf", lambda: Shelf(limit=2))
+    monkeypatch.setattr("knowledge.load.Shelf", lambda **options: Shelf(2, **options))
     async with opened(database, tmp_path, intakes) as knowledge:
         shelf = knowledge._shelf
         assert shelf.open_count == 0
@@ -225,7 +225,7 @@ async def test_of_many_only_the_used_ones_are_open(
 async def test_a_damaged_index_that_was_not_open_is_made_again(
     database: Database, tmp_path: Path, intakes: dict[str, Intake], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("knowledge.load.Shelf", lambda: Shelf(limit=2))
+    monkeypatch.setattr("knowledge.load.Shelf", lambda **options: Shelf(2, **options))
     async with opened(database, tmp_path, intakes) as knowledge:
         await knowledge.load()
     async with opened(database, tmp_path, intakes) as knowledge:
