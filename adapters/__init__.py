@@ -1,4 +1,4 @@
-"""Adapters: one file a platform.
+"""Adapters: one file a platform, or a package where it would be too long.
 
 To add a platform: write `adapters/<platform>.py` with `class XSettings(AdapterSettings)`,
 `class XAdapter(ChannelAdapter)` and, as its last line, `ADAPTER = XAdapter`; give its SDK an
