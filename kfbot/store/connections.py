@@ -28,6 +28,9 @@ BUSY_TIMEOUT_SECONDS = 5.0
 #: PostgreSQL gives up a statement after so long, and a transaction that nobody goes on with.
 STATEMENT_TIMEOUT_SECONDS = 60
 IDLE_SECONDS = 5
+#: No transaction that writes takes so long; not even one whose process stands still between
+#: preparing a statement and running it, which PostgreSQL does not count as idle. From 17 on.
+TRANSACTION_TIMEOUT_SECONDS = 10
 #: A server that does not answer for so long is gone.
 CONNECT_TIMEOUT_SECONDS = 10.0
 #: What is still open after so long is cut.
@@ -119,6 +122,8 @@ class PostgresConnections:
         self.engine = _postgres_engine(url, 2 * READERS, patient=patient)
         self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._writer = _postgres_engine(url, 1, patient=patient)
+        if not patient:
+            sa.event.listen(self._writer.sync_engine, "connect", _bound_transactions)
 
     async def read(self, query: Query[Result]) -> Result:
         """See `Connections`."""
@@ -167,6 +172,17 @@ def _postgres_engine(url: URL, connections: int, *, patient: bool) -> AsyncEngin
     sa.event.listen(engine.sync_engine, "handle_error", _forget_values)
     sa.event.listen(engine.sync_engine, "checkout", _refuse_ended)
     return engine
+
+
+def _bound_transactions(connection: Any, record: Any) -> None:
+    cursor = connection.cursor()
+    # Older servers do not know it, and would refuse to be told.
+    cursor.execute(
+        "SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'transaction_timeout'",
+        (f"{TRANSACTION_TIMEOUT_SECONDS}s",),
+    )
+    cursor.close()
+    connection.commit()
 
 
 def _refuse_ended(connection: Any, record: Any, proxy: Any) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.util.concurrency import await_only as await_
 from kfbot.errors import StoreUnavailable
 from kfbot.messages import ConversationId
 from kfbot.store import tables
+from kfbot.store.connections import TRANSACTION_TIMEOUT_SECONDS
 from kfbot.store.engine import Database, Operation
 from kfbot.store.messages import MessageStore
 from kfbot.store.notices import notify
@@ -263,6 +264,19 @@ async def half_open(database_url: str, folder: Path) -> AsyncIterator[str]:
     async with await asyncio.start_unix_server(connected, folder / name):
         url = sa.make_url(database_url).update_query_dict({"host": str(folder)})
         yield url.render_as_string(hide_password=False)
+
+
+async def test_a_process_that_stands_still_before_a_statement_keeps_no_lock_for_long(
+    database: Database,
+) -> None:
+    def bound(connection: sa.Connection) -> list[str]:
+        known = "SELECT setting || unit FROM pg_settings WHERE name = 'transaction_timeout'"
+        return list(connection.execute(sa.text(known)).scalars())
+
+    # Servers before 17 do not know it.
+    assert await database.write(bound) in ([f"{TRANSACTION_TIMEOUT_SECONDS * 1000}ms"], [])
+    # A journey through a large table may take its time.
+    assert await database.read(bound) in (["0ms"], [])
 
 
 async def test_sessions_that_end_while_nothing_happens_are_not_noticed(
