@@ -56,7 +56,7 @@ def test_each_fault_of_the_section_is_named(tmp_path: Path, section: str, said: 
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("missing", ["qdrant_client", "llama_index.vector_stores"])
+@pytest.mark.parametrize("missing", ["qdrant_client", "llama_index.vector_stores.qdrant"])
 def test_what_is_not_installed_is_told_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
