@@ -9,8 +9,8 @@ import asyncio
 import json
 import logging
 import re
-from collections import deque
 from collections.abc import Mapping
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Any
 
@@ -29,7 +29,7 @@ POLL_SECONDS = 25
 FILE_BYTES = 20 * 1024 * 1024
 #: Sends at the same time; the core has 32 workers.
 _CONNECTIONS = 64
-#: Telegram allows 30; a little less, and a little longer, since they arrive less evenly still.
+#: Telegram allows 30 in its own second.
 _MESSAGES_A_SECOND = 28
 _SECOND = 1.05
 _REASON_LENGTH = 300
@@ -38,21 +38,20 @@ _TOKEN_IN_ADDRESS = re.compile(r"/bot[^/\s]+")
 
 
 class _Door:
-    """Lets so many messages out in any second, and keeps the rest for a moment.
+    """Lets so many messages out that no more arrive in any second, however long they take.
 
-    The core spaces them evenly, but a busy process sends late ones together.
+    A place is free again a second after the answer: of messages that arrive within one second
+    all have a place at the end of it.
     """
 
     def __init__(self) -> None:
-        self._left_at: deque[float] = deque(maxlen=_MESSAGES_A_SECOND)
+        self._places = asyncio.Semaphore(_MESSAGES_A_SECOND)
 
-    async def go_through(self) -> None:
-        clock = asyncio.get_running_loop().time
-        while len(self._left_at) == _MESSAGES_A_SECOND:
-            if (wait := self._left_at[0] + _SECOND - clock()) <= 0:
-                break
-            await asyncio.sleep(wait)
-        self._left_at.append(clock())
+    async def __aenter__(self) -> None:
+        await self._places.acquire()
+
+    async def __aexit__(self, *failure: object) -> None:
+        asyncio.get_running_loop().call_later(_SECOND, self._places.release)
 
 
 class _TokenFilter(logging.Filter):
@@ -166,12 +165,11 @@ class BotApi(Bot):
             MessageRejected: Any other 4xx.
         """
         seconds = POLL_SECONDS + 10.0 if method == "getUpdates" else CALL_SECONDS
-        if method == "sendMessage":
-            await self._door.go_through()
         try:
-            async with asyncio.timeout(seconds):
-                # PTB's public methods make objects of the result; this gives it as it is.
-                result = await self._post(method, parameters)
+            async with self._door if method == "sendMessage" else nullcontext():
+                async with asyncio.timeout(seconds):
+                    # PTB's public methods make objects of the result; this gives it as it is.
+                    result = await self._post(method, parameters)
         except (TelegramError, TimeoutError) as error:
             # Not `from error`: what lies beneath names the address.
             raise self._fault(method, error) from None
