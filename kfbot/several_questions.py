@@ -49,6 +49,8 @@ _SETS_THE_SCENE = re.compile(
     r"^\W*(?:when|where|once)\b(?! (?:is|are|was|were|do|does|did|will|would|can|could|should)\b)",
     re.IGNORECASE,
 )
+#: Says of a question only that it is one more.
+_JOINS = re.compile(r"^(?:另外|还有|以及|并且)[，,\s]*(?=.)")
 #: Where a sentence may turn to a second question: the words behind begin with one.
 _TURN = re.compile(
     r"\s*[,;，；](?!\s*which\b)\s*(?:and\s+|also\s+|还有|另外|以及|并且)?"
@@ -128,7 +130,7 @@ def _clauses(line: str) -> list[str]:
                 found.append(before.strip())
                 start = turn.end()
         found.append(sentence[start:].strip())
-    return [piece for piece in found if piece]
+    return [_JOINS.sub("", piece) for piece in found if piece]
 
 
 def _asks(piece: str) -> bool:
