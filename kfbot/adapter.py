@@ -46,6 +46,16 @@ class AdapterSettings(BaseModel):
     rate_per_second: float | None = Field(default=None, gt=0, le=1000)
 
 
+class AgentsChatSettings(AdapterSettings):
+    """Of a platform on which agents can work too: `open_thread` is implemented."""
+
+    #: The platform's id of a chat of agents: every case has a thread in it. Whoever can write
+    #: there is an agent. Empty: there is none.
+    agents_chat: str = ""
+    #: Channels whose cases are shown there; empty: all.
+    agents_for: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What the platform can show; the core shapes its messages after it."""
@@ -172,6 +182,23 @@ class ChannelAdapter(ABC):
 
     async def show_typing(self, conversation: ConversationId) -> None:  # noqa: B027
         """Show that an answer is on its way, where the platform can; by default nothing."""
+
+    async def open_thread(self, chat: str, title: str) -> str:
+        """Begin a thread in a chat; returns the id for `ConversationId.thread`.
+
+        Raises:
+            ChannelUnavailable: Not now; the core tries again.
+            ChannelUnauthorized: The credentials are refused.
+            MessageRejected: This platform, or this chat, has no threads.
+        """
+        raise MessageRejected(self.channel, "this platform has no threads")
+
+    async def close_thread(self, conversation: ConversationId) -> None:  # noqa: B027
+        """Nobody is expected to write in a thread any more; by default nothing is shown of it.
+
+        Raises:
+            ChannelError: It could not be done; nothing depends on it.
+        """
 
     def listen(self) -> AsyncIterator[InboundEvent]:
         """Events of a platform that we call; a `yield` returns once the core has stored it."""

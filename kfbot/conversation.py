@@ -56,9 +56,17 @@ class Case:
     question: str
     #: What the bot would have said; "" for nothing.
     draft: str = ""
+    #: Where the best passage came from; "": none was found.
+    knowledge_base: str = ""
     opened_at: datetime
+    #: The agent whom it was given to; others may claim it all the same.
+    assigned_to: str | None = None
+    assigned_at: datetime | None = None
     claimed_by: str | None = None
+    #: When an agent first wrote to the customer.
+    first_reply_at: datetime | None = None
     closed_at: datetime | None = None
+    outcome: Literal["resolved", "handed_back"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

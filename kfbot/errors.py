@@ -13,6 +13,7 @@ KfbotError
 │   └── WebhookRejected           the request is refused with its status; nothing is stored
 ├── KnowledgeBaseError
 │   ├── KnowledgeBaseUnavailable  cannot be asked or loaded now
+│   ├── EntryRejected             this entry cannot be stored as it is
 │   └── DocumentUnreadable        this document is left out; the rest is loaded
 ├── ChatModelError
 │   ├── ChatModelUnavailable      try later (retry_after_seconds)
@@ -94,6 +95,10 @@ class KnowledgeBaseError(KfbotError):
 
 class KnowledgeBaseUnavailable(KnowledgeBaseError):
     """The knowledge base cannot be asked or loaded now."""
+
+
+class EntryRejected(KnowledgeBaseError):
+    """An entry cannot be stored as it is: its text says why, for whoever wrote it."""
 
 
 class DocumentUnreadable(KnowledgeBaseError):

@@ -113,6 +113,21 @@ EVERYTHING = Scope()
 NOTHING = Scope(names=())
 
 
+#: approved: by a person at the desk; chat: by an admin's command.
+EntrySource = Literal["approved", "chat"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A question and its answer that somebody added beside the sources."""
+
+    id: str
+    question: str
+    answer: str
+    #: Other ways to ask the same.
+    variants: tuple[str, ...] = ()
+
+
 class KnowledgeBase(Protocol):
     """Finds passages; loads sources. Knows nothing of conversations or decisions."""
 
@@ -165,6 +180,45 @@ class KnowledgeBase(Protocol):
         Raises:
             KnowledgeBaseUnavailable: It was never loaded; nothing was changed.
             StoreUnavailable: Nothing was changed.
+        """
+
+    async def add_entry(self, name: str, entry: Entry, *, source: EntrySource) -> None:
+        """Answer with this entry from now on, also after every load and in every process.
+
+        An entry that was added under the same id is replaced. It is cleaned as documents are:
+        private data is masked before anything is stored.
+
+        Raises:
+            EntryRejected: It cannot be stored like this: nothing is left of its question or its
+                answer, or a document of the sources has this id.
+            KnowledgeBaseUnavailable: There is no such knowledge base, or it cannot be changed
+                now; nothing was changed.
+            StoreUnavailable: Nothing was changed.
+        """
+
+    async def remove_entry(self, name: str, entry_id: str) -> bool:
+        """Forget an entry that was added; False where there is none of this id.
+
+        Raises:
+            KnowledgeBaseUnavailable: It cannot be changed now; nothing was changed.
+            StoreUnavailable: Nothing was changed.
+        """
+
+    async def added(self, name: str) -> tuple[Entry, ...]:
+        """What was added by hand and approval, by id.
+
+        Raises:
+            StoreUnavailable: It cannot be read.
+        """
+
+    async def alike(self, questions: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """Group questions that mean the same, also across languages: places in `questions`.
+
+        Each question is in one group; the largest group comes first, and in each the question
+        that stands for it best.
+
+        Raises:
+            KnowledgeBaseUnavailable: They cannot be embedded now.
         """
 
     async def fingerprint(self, name: str) -> str:

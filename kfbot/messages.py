@@ -8,7 +8,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 Role = Literal["customer", "agent", "bot"]
-ButtonAction = Literal["choice", "helpful", "not_helpful", "person"]
+#: The last three are for agents, under a case that is shown in their chat.
+ButtonAction = Literal[
+    "choice", "helpful", "not_helpful", "person", "claim", "hand_back", "resolve"
+]
 OutboundKind = Literal["message", "handoff", "handback", "resolved"]
 
 

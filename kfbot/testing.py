@@ -14,7 +14,15 @@ from kfbot.calibration import Calibration
 from kfbot.chat_model import ChatMessage
 from kfbot.conversation import Case
 from kfbot.errors import ChannelError, ChatModelUnavailable, KnowledgeBaseUnavailable
-from kfbot.knowledge_base import KnowledgeStatus, LoadReport, Passage, Progress, Retrieval
+from kfbot.knowledge_base import (
+    Entry,
+    EntrySource,
+    KnowledgeStatus,
+    LoadReport,
+    Passage,
+    Progress,
+    Retrieval,
+)
 from kfbot.language import language_of
 from kfbot.messages import DeliveryReceipt, InboundEvent, OutboundMessage, Role
 
@@ -62,6 +70,7 @@ class FakeKnowledgeBase:
     #: How often it was told to look for what others loaded.
     refreshed: int = 0
     calibration: Calibration | None = None
+    by_hand: dict[str, Entry] = field(default_factory=dict)
 
     async def search(
         self,
@@ -107,6 +116,28 @@ class FakeKnowledgeBase:
         if name != "fake":
             raise KnowledgeBaseUnavailable(f"there is no knowledge base {name}")
         self.calibration = calibration
+
+    async def add_entry(self, name: str, entry: Entry, *, source: EntrySource) -> None:
+        if name != "fake":
+            raise KnowledgeBaseUnavailable(f"there is no knowledge base {name}")
+        self.by_hand[entry.id] = entry
+        self.entries = {**self.entries, entry.question: entry.answer}
+
+    async def remove_entry(self, name: str, entry_id: str) -> bool:
+        entry = self.by_hand.pop(entry_id, None)
+        if entry is not None:
+            kept = {one: said for one, said in self.entries.items() if one != entry.question}
+            self.entries = kept
+        return entry is not None
+
+    async def added(self, name: str) -> tuple[Entry, ...]:
+        return tuple(self.by_hand[entry_id] for entry_id in sorted(self.by_hand))
+
+    async def alike(self, questions: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        groups: dict[frozenset[str], list[int]] = {}
+        for place, question in enumerate(questions):
+            groups.setdefault(frozenset(question.lower().split()), []).append(place)
+        return tuple(sorted((tuple(group) for group in groups.values()), key=len, reverse=True))
 
     async def fingerprint(self, name: str) -> str:
         return str(sorted(self.entries.items()))

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from kfbot.conversation import (
     Case,
     Conversation,
-    HandoffReason,
     State,
     claim,
     hand_back,
@@ -21,6 +20,7 @@ from kfbot.conversation import (
 from kfbot.errors import ConversationChanged
 from kfbot.messages import ButtonAction, ConversationId
 from kfbot.store import tables
+from kfbot.store.cases import find_open_case, open_case, update_case
 from kfbot.store.engine import Database
 
 OwnerChange = Literal["claim", "hand_back", "resolve"]
@@ -125,12 +125,13 @@ def change_owner(
     if change == "claim":
         after = claim(before, agent)
         if before.state is not State.WAITING and after is not before:
-            open_case(connection, after, "taken_by_agent", "", "", now)
+            open_case(connection, conversation_id, "taken_by_agent", now)
         if after is not before:
-            _update_case(connection, conversation_id, claimed_by=agent, claimed_at=now)
+            update_case(connection, conversation_id, claimed_by=agent, claimed_at=now)
     else:
         after = hand_back(before) if change == "hand_back" else resolve(before)
-        _update_case(connection, conversation_id, closed_at=now)
+        outcome = "handed_back" if change == "hand_back" else "resolved"
+        update_case(connection, conversation_id, closed_at=now, closed_by=agent, outcome=outcome)
     save_conversation(connection, after, now)
     return after
 
@@ -277,64 +278,6 @@ def save_conversation(connection: sa.Connection, conversation: Conversation, now
             agent=conversation.agent,
             updated_at=now,
         )
-    )
-
-
-def open_case(
-    connection: sa.Connection,
-    conversation: Conversation,
-    reason: HandoffReason,
-    question: str,
-    draft: str,
-    now: datetime,
-) -> Case:
-    """Open a case for a conversation that has none open."""
-    created = connection.execute(
-        tables.case.insert().values(
-            conversation_id=conversation.id,
-            reason=reason,
-            question=question,
-            draft=draft,
-            opened_at=now,
-        )
-    )
-    assert created.inserted_primary_key is not None
-    return Case(
-        id=created.inserted_primary_key[0],
-        conversation_id=conversation.id,
-        reason=reason,
-        question=question,
-        draft=draft,
-        opened_at=now,
-    )
-
-
-def find_open_case(connection: sa.Connection, conversation_id: int) -> Case | None:
-    """The open case of a conversation."""
-    case = tables.case.c
-    query = sa.select(tables.case).where(
-        case.conversation_id == conversation_id, case.closed_at.is_(None)
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    return Case(
-        id=row.id,
-        conversation_id=row.conversation_id,
-        reason=row.reason,
-        question=row.question,
-        draft=row.draft,
-        opened_at=row.opened_at,
-        claimed_by=row.claimed_by,
-    )
-
-
-def _update_case(connection: sa.Connection, conversation_id: int, **values: object) -> None:
-    case = tables.case
-    connection.execute(
-        case.update()
-        .where(case.c.conversation_id == conversation_id, case.c.closed_at.is_(None))
-        .values(**values)
     )
 
 

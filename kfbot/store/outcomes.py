@@ -15,15 +15,14 @@ from kfbot.errors import ConversationChanged
 from kfbot.messages import ConversationId, OutboundKind, Sender
 from kfbot.shaping import shape, split
 from kfbot.store import tables
+from kfbot.store.cases import find_open_case, note_reply, open_case
 from kfbot.store.conversations import (
     OwnerChange,
     add_address,
     change_owner,
     find_conversation_id,
-    find_open_case,
     get_conversation,
     moved_with,
-    open_case,
     save_conversation,
 )
 from kfbot.store.engine import Database
@@ -140,6 +139,7 @@ class OutcomeStore:
                 conversation = change_owner(
                     connection, conversation_id, "claim", agent=agent, now=now
                 )
+                note_reply(connection, conversation_id, now)
             whole = storable(text)
             parts = [whole] if text_length is None or internal else split(whole, text_length)
             saying = Saying(
@@ -250,10 +250,16 @@ def _apply(
         _move(connection, after.id, outcome.moved_to)
         move_pause(connection, outcome.before.address, outcome.moved_to, now)
     if outcome.case_reason is not None and outcome.turn is not None:
+        turn = outcome.turn
         opened = find_open_case(connection, after.id) or open_case(
-            connection, after, outcome.case_reason, outcome.turn.question,
-            outcome.turn.context, now,
-        )  # fmt: skip
+            connection,
+            after.id,
+            outcome.case_reason,
+            now,
+            question=turn.question,
+            draft=turn.context,
+            knowledge_base=turn.ranked[0][1] if turn.ranked else "",
+        )
     if outcome.pressed is not None:
         button = tables.button
         connection.execute(

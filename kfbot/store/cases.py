@@ -1,0 +1,89 @@
+"""Cases in SQL: each handoff, from its opening to handback or resolution."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from kfbot.conversation import Case, HandoffReason
+from kfbot.store import tables
+
+
+def open_case(
+    connection: sa.Connection,
+    conversation_id: int,
+    reason: HandoffReason,
+    now: datetime,
+    *,
+    question: str = "",
+    draft: str = "",
+    knowledge_base: str = "",
+) -> Case:
+    """Open a case for a conversation that has none open."""
+    created = connection.execute(
+        tables.case.insert().values(
+            conversation_id=conversation_id,
+            reason=reason,
+            question=question,
+            draft=draft,
+            knowledge_base=knowledge_base,
+            opened_at=now,
+        )
+    )
+    assert created.inserted_primary_key is not None
+    return Case(
+        id=created.inserted_primary_key[0],
+        conversation_id=conversation_id,
+        reason=reason,
+        question=question,
+        draft=draft,
+        knowledge_base=knowledge_base,
+        opened_at=now,
+    )
+
+
+def find_open_case(connection: sa.Connection, conversation_id: int) -> Case | None:
+    """The open case of a conversation."""
+    case = tables.case.c
+    query = sa.select(tables.case).where(
+        case.conversation_id == conversation_id, case.closed_at.is_(None)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else case_of(row)
+
+
+def update_case(connection: sa.Connection, conversation_id: int, **values: object) -> None:
+    """Change columns of the open case of a conversation, if it has one."""
+    case = tables.case
+    connection.execute(
+        case.update()
+        .where(case.c.conversation_id == conversation_id, case.c.closed_at.is_(None))
+        .values(**values)
+    )
+
+
+def note_reply(connection: sa.Connection, conversation_id: int, now: datetime) -> None:
+    """An agent wrote to the customer."""
+    first = sa.func.coalesce(tables.case.c.first_reply_at, now)
+    update_case(connection, conversation_id, first_reply_at=first, last_reply_at=now)
+
+
+def case_of(row: sa.Row[Any]) -> Case:
+    """The case in a row of its table."""
+    return Case(
+        id=row.id,
+        conversation_id=row.conversation_id,
+        reason=row.reason,
+        question=row.question,
+        draft=row.draft,
+        knowledge_base=row.knowledge_base,
+        opened_at=row.opened_at,
+        assigned_to=row.assigned_to,
+        assigned_at=row.assigned_at,
+        claimed_by=row.claimed_by,
+        first_reply_at=row.first_reply_at,
+        closed_at=row.closed_at,
+        outcome=row.outcome,
+    )
