@@ -109,6 +109,11 @@ class Turn:
     evidence: Mapping[PassageKind, Mapping[str, float]] = field(default_factory=dict)
     timings_ms: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def knowledge_base(self) -> str:
+        """Where the best passage came from; "": none was found."""
+        return self.ranked[0][1] if self.ranked else ""
+
     def as_data(self) -> dict[str, Any]:
         """The `data` of `POST /api/v1/ask`."""
         return {

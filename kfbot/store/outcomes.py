@@ -258,7 +258,7 @@ def _apply(
             now,
             question=turn.question,
             draft=turn.context,
-            knowledge_base=turn.ranked[0][1] if turn.ranked else "",
+            knowledge_base=turn.knowledge_base,
         )
     if outcome.pressed is not None:
         button = tables.button

@@ -114,6 +114,7 @@ def _turn_row(saying: Saying, now: datetime) -> dict[str, Any]:
         "decision": turn.decision,
         "confidence": turn.confidence,
         "reason": turn.reason,
+        "knowledge_base": turn.knowledge_base,
         "data": turn.as_data(),
         "evidence": {kind: dict(signals) for kind, signals in turn.evidence.items()},
         "timings_ms": dict(turn.timings_ms),

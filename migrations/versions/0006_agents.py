@@ -142,6 +142,10 @@ def upgrade() -> None:
     with op.batch_alter_table("proposal") as batch_op:
         batch_op.create_index("ix_proposal_state_id", ["state", "id"], unique=False)
 
+    with op.batch_alter_table("turn") as batch_op:
+        batch_op.add_column(
+            sa.Column("knowledge_base", sa.Text(), server_default="", nullable=False)
+        )
     with op.batch_alter_table("case") as batch_op:
         batch_op.add_column(
             sa.Column("knowledge_base", sa.Text(), server_default="", nullable=False)
@@ -169,6 +173,8 @@ def downgrade() -> None:
         "agent",
     ):
         op.drop_table(table)
+    with op.batch_alter_table("turn") as batch_op:
+        batch_op.drop_column("knowledge_base")
     with op.batch_alter_table("case") as batch_op:
         batch_op.drop_index("ix_case_opened_at")
         for column in _CASE:

@@ -55,6 +55,8 @@ turn = sa.Table(
     sa.Column("decision", sa.Text, nullable=False),
     sa.Column("confidence", sa.Float, nullable=False),
     sa.Column("reason", sa.Text),
+    #: Where the best passage came from; "": none was found.
+    sa.Column("knowledge_base", sa.Text, nullable=False, default="", server_default=""),
     #: The `data` of an answer: text, context, citations (passages shown), choices.
     sa.Column("data", sa.JSON, nullable=False),
     sa.Column("evidence", sa.JSON, nullable=False),
