@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from kfbot.store.dead_letters import DeadLetterStore
 from kfbot.store.jobs import JobStore
 from kfbot.store.keys import KeyStore
 from kfbot.store.notices import knowledge_notice
+from kfbot.store.reports import ReportStore
 from kfbot.store.transcripts import TranscriptStore
 from kfbot.typing_sign import TypingSign
 from kfbot.upkeep import Upkeep
@@ -69,6 +70,8 @@ class Application:
     changes: Changes
     upkeep: Upkeep
     reloading: Reloading
+    reports: ReportStore
+    clock: Callable[[], datetime]
 
     async def run(self) -> None:
         """Serve all channels until cancelled; finishes what it holds, for a while."""

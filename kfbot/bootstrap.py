@@ -43,6 +43,7 @@ from kfbot.store.manners import MannersStore
 from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.presence import Presence, new_owner
+from kfbot.store.reports import ReportStore
 from kfbot.store.transcripts import TranscriptStore
 from kfbot.typing_sign import TypingSign
 from kfbot.upkeep import Upkeep
@@ -290,6 +291,8 @@ def wire(
         ),
         scopes=scopes,
         reloading=Reloading(knowledge, plans_of(settings.knowledge)),
+        reports=ReportStore(database),
+        clock=clock,
     )
 
 
