@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from kfbot.errors import MessageRejected, WebhookRejected
+from kfbot.handoff_settings import HandoffSettings
 from kfbot.messages import (
     Attachment,
     ConversationId,
@@ -32,6 +33,9 @@ class AdapterSettings(BaseModel):
     platform: str
     #: Platform user ids, as strings, who may give admin commands.
     admins: tuple[str, ...] = ()
+    #: Platform user ids, as strings, by role: who may be answered, in a private chat, from the
+    #: knowledge bases that are for a role. `admins` have the role "admins".
+    roles: dict[FilterText, tuple[str, ...]] = Field(default={})
     #: Knowledge bases that this channel may use; empty: all of them.
     knowledge: tuple[str, ...] = Field(default=())
     #: Of documents that have such a field only those with this value: {product = "kettle"}.
@@ -44,6 +48,8 @@ class AdapterSettings(BaseModel):
     messages_per_minute: int = Field(default=20, ge=0, le=1000)
     #: Messages a second that go out over all replicas; None: as the platform has it.
     rate_per_second: float | None = Field(default=None, gt=0, le=1000)
+    #: What differs here from `[handoff]`.
+    handoff: HandoffSettings = HandoffSettings()
 
 
 class AgentsChatSettings(AdapterSettings):
@@ -69,6 +75,8 @@ class Capabilities:
     files: bool = False
     typing: bool = False
     threads: bool = False
+    #: A message can be shown under the one that it answers.
+    replies: bool = False
     #: The platform drops a message whose id it has seen.
     idempotency_key: bool = False
     #: Messages a second over the whole account; None: no limit known.
@@ -192,6 +200,13 @@ class ChannelAdapter(ABC):
             MessageRejected: This platform, or this chat, has no threads.
         """
         raise MessageRejected(self.channel, "this platform has no threads")
+
+    async def rename_thread(self, conversation: ConversationId, title: str) -> None:  # noqa: B027
+        """Give a thread that `open_thread` began another title; by default nothing is shown of it.
+
+        Raises:
+            ChannelError: It could not be done; nothing depends on it.
+        """
 
     async def close_thread(self, conversation: ConversationId) -> None:  # noqa: B027
         """Nobody is expected to write in a thread any more; by default nothing is shown of it.

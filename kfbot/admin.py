@@ -6,15 +6,17 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
-from kfbot import admin_texts
+from kfbot import admin_entries, admin_texts
 from kfbot.adapter import ChannelAdapter
 from kfbot.commands import EVERYBODYS, Command, days_in
-from kfbot.conversation import Conversation, Language, bot_may_speak
+from kfbot.conversation import Conversation, Language, State, bot_may_speak
 from kfbot.errors import ConversationChanged, KnowledgeBaseUnavailable
-from kfbot.knowledge_base import NOTHING, KnowledgeBase, Retrieval, Scope
+from kfbot.knowledge_base import KnowledgeBase, Retrieval, Scope
 from kfbot.language import last_spoken
 from kfbot.messages import MessageReceived
+from kfbot.permissions import Permissions
 from kfbot.store.accounts import AccountStore
+from kfbot.store.audit import AuditStore
 from kfbot.store.jobs import new_job_id
 from kfbot.store.transcripts import TranscriptStore
 from kfbot.texts import CommandTexts, command_texts, texts
@@ -38,8 +40,9 @@ class Admin:
         knowledge: KnowledgeBase,
         accounts: AccountStore,
         transcripts: TranscriptStore,
+        audit: AuditStore,
         channels: Mapping[str, ChannelAdapter],
-        scopes: Mapping[str, Scope],
+        scopes: Permissions,
         max_wrong_percent: float,
         hand_back: Callable[[int, str], Awaitable[Conversation]],
         clock: Callable[[], datetime],
@@ -48,6 +51,7 @@ class Admin:
         self._knowledge = knowledge
         self._accounts = accounts
         self._transcripts = transcripts
+        self._audit = audit
         self._channels = channels
         self._scopes = scopes
         self._max_wrong_percent = max_wrong_percent
@@ -70,7 +74,7 @@ class Admin:
         language = await self._language(conversation, event, command) or "en"
         says = command_texts(language)
         if command.name == "kb":
-            return await self._knowledge_command(conversation, command, says)
+            return await self._knowledge_command(conversation, event, command, says)
         if command.name == "bot":
             return _pause(conversation, command, says)
         if command.name == "handoff":
@@ -116,27 +120,52 @@ class Admin:
         return last_spoken((command.words, *reversed(spoken)))
 
     async def _knowledge_command(
-        self, conversation: Conversation, command: Command, says: CommandTexts
+        self,
+        conversation: Conversation,
+        event: MessageReceived,
+        command: Command,
+        says: CommandTexts,
     ) -> Outcome:
         verb, rest = command.verb()
+        if verb in ("add", "remove"):
+            return _says(conversation, await self._teach(event, command, says))
         if verb == "status":
             status = await self._knowledge.status()
             return _says(conversation, admin_texts.status(status, says))
         if verb == "search":
-            return _says(conversation, await self._search(conversation, rest, says))
+            return _says(conversation, await self._search(event, rest, says))
         if verb == "reload":
             return await self._reload(conversation, rest, says)
         return _says(conversation, says.admin_help.strip())
 
-    async def _search(self, conversation: Conversation, words: str, says: CommandTexts) -> str:
+    async def _teach(self, event: MessageReceived, command: Command, says: CommandTexts) -> str:
+        """Add an entry, or take one back; either done again changes nothing."""
+        scope = self._scope(event)
+        if command.verb()[0] == "add":
+            done, action = admin_entries.add, "entry_added"
+        else:
+            done, action = admin_entries.remove, "entry_removed"
+        told, target = await done(self._knowledge, scope, command.after_verb(), says)
+        if target:
+            actor = f"{event.conversation.channel}/{event.sender.id}"
+            await self._audit.add(actor, action, target)
+            logger.info("%s: %s", action, target, extra={"event": action})
+        return told
+
+    def _scope(self, event: MessageReceived) -> Scope:
+        return self._scopes.of_person(
+            event.conversation.channel, event.sender.id, in_group=event.in_group
+        )
+
+    async def _search(self, event: MessageReceived, words: str, says: CommandTexts) -> str:
         if not words:
             return says.search_usage
-        found = await self._find(conversation, words)
+        found = await self._find(event, words)
         return says.search_fails if found is None else admin_texts.passages(found, SHOWN, says)
 
-    async def _find(self, conversation: Conversation, words: str) -> Retrieval | None:
-        """What customers of this channel would be answered from; others may read along."""
-        scope = self._scopes.get(conversation.address.channel, NOTHING)
+    async def _find(self, event: MessageReceived, words: str) -> Retrieval | None:
+        """What the sender would be answered from; others may read along."""
+        scope = self._scope(event)
         try:
             return await self._knowledge.search(words, names=scope.names, where=scope.where)
         except KnowledgeBaseUnavailable as error:
@@ -178,7 +207,7 @@ class Admin:
         if turn is None:
             return says.why_nothing
         # The turn keeps its evidence; the passages are looked for again.
-        found = await self._find(conversation, turn.question)
+        found = await self._find(event, turn.question)
         return admin_texts.why(turn, found, self._max_wrong_percent, SHOWN, says)
 
     async def _stats(self, words: str, says: CommandTexts) -> str:
@@ -191,7 +220,7 @@ class Admin:
 
 def failed_command(conversation: Conversation, text: str) -> Outcome:
     """What a command that went wrong again and again comes to."""
-    if not bot_may_speak(conversation):
+    if not (bot_may_speak(conversation) or conversation.state is State.THREAD):
         return Outcome(before=conversation, after=conversation)
     return _says(conversation, command_texts(last_spoken([text]) or "en").failed)
 
@@ -221,4 +250,5 @@ def _says(
         replies=(Reply(text=text, is_aside=True),),
         pause=pause,
         load=load,
+        is_command=True,
     )

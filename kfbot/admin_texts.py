@@ -8,6 +8,7 @@ from typing import Any
 
 from kfbot import confidence
 from kfbot.answer import label
+from kfbot.calibration import Correction
 from kfbot.knowledge_base import KnowledgeStatus, Passage, PassageKind, Retrieval
 from kfbot.store.accounts import COUNTED, Stats, TurnAccount
 from kfbot.texts import CommandTexts
@@ -109,8 +110,9 @@ def why(
         )
     ]
     if (kind := _kind(turn, found)) is not None:
-        parts.append(_signals(kind, turn.evidence[kind], says))
-        least = _threshold(kind, found, max_wrong_percent)
+        correction = _correction(kind, turn.evidence[kind], found)
+        parts.append(_signals(kind, turn.evidence[kind], correction, says))
+        least = confidence.threshold(kind, max_wrong_percent, correction)
         parts.append(says.why_threshold.format(threshold=f"{least:.2f}"))
     shown = says.search_fails if found is None else passages(found, most, says)
     parts.append(f"{says.why_passages}\n{shown}")
@@ -125,18 +127,30 @@ def _kind(turn: TurnAccount, found: Retrieval | None) -> PassageKind | None:
     return next(iter(turn.evidence), None)
 
 
-def _signals(kind: PassageKind, evidence: Mapping[str, float], says: CommandTexts) -> str:
-    counted = confidence.explain(kind, evidence)[:SIGNALS]
+def _signals(
+    kind: PassageKind,
+    evidence: Mapping[str, float],
+    correction: Correction | None,
+    says: CommandTexts,
+) -> str:
+    counted = confidence.explain(kind, evidence, correction)
     lines = [
         f"- {'+' if added >= 0 else '−'} {says.signals.get(name, name)} ({abs(added):.1f})"
-        for name, added in counted
+        for name, added in counted[:SIGNALS]
     ]
+    if (score := evidence.get(confidence.RERANK)) is not None:
+        counts = confidence.RERANK in dict(counted)
+        told = says.why_reranker if counts else says.why_reranker_only_orders
+        lines.append(told.format(score=f"{score:.3f}"))
     return "\n".join([says.why_signals, *lines])
 
 
-def _threshold(kind: PassageKind, found: Retrieval | None, max_wrong_percent: float) -> float:
-    adjustment = None
-    if found is not None and found.passages:
-        calibration = found.calibrations.get(found.passages[0].knowledge_base)
-        adjustment = calibration.adjustments.get(kind) if calibration else None
-    return confidence.threshold(kind, max_wrong_percent, adjustment)
+def _correction(
+    kind: PassageKind, evidence: Mapping[str, float], found: Retrieval | None
+) -> Correction | None:
+    """What the knowledge base of the first passage needs for such evidence."""
+    if found is None or not found.passages:
+        return None
+    calibration = found.calibrations.get(found.passages[0].knowledge_base)
+    adjustment = calibration.adjustments.get(kind) if calibration else None
+    return adjustment.by(evidence) if adjustment else None

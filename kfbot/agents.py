@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +39,22 @@ class Agent:
     capacity: int = 5
 
 
+#: What a login may be, for people.
+LOGIN_FORM = (
+    "a name has 1 to 64 letters, digits and . _ @ + -, and is not agent, bot, command or token"
+)
+#: Letters of any script; no "/", which the names from chats have.
+_LOGIN = re.compile(r"\w[\w.@+-]{0,63}")
+#: Names that stand for something else where names are written down.
+_TAKEN = ("agent", "bot", "command", "token")
+
+
+def login_of(typed: str) -> str | None:
+    """The login that somebody typed, as it is kept; None where it can be none."""
+    name = unicodedata.normalize("NFKC", typed).strip().lower()
+    return name if _LOGIN.fullmatch(name) and name not in _TAKEN else None
+
+
 def may_see(agent: Agent, channel: str, knowledge_base: str = "") -> bool:
     """True where a case is one of the agent's teams'.
 
@@ -53,3 +71,12 @@ def _looks_after(team: Team, channel: str, knowledge_base: str) -> bool:
     is_theirs = not team.channels or channel in team.channels
     is_known = not (team.knowledge_bases and knowledge_base)
     return is_theirs and (is_known or knowledge_base in team.knowledge_bases)
+
+
+def may_teach(agent: Agent, knowledge_base: str) -> bool:
+    """True where the entries of a knowledge base are the agent's teams' to write."""
+    if agent.role == "admin" or agent.teams is None:
+        return True
+    return any(
+        not team.knowledge_bases or knowledge_base in team.knowledge_bases for team in agent.teams
+    )

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 #: Longer questions are searched for by their beginning; the embedding reads no further.
 SEARCHED_LENGTH = 2000
+#: Passages that an agent is shown.
+_SEEN = 3
 
 
 async def answer_question(
@@ -219,6 +221,10 @@ def _handed_off(
         text=by_reason.get(reason, says.handoff),
         context=(passages[0].quote or passages[0].text) if passages else "",
         reason=reason,
+        seen=tuple(
+            (passage.knowledge_base, cite(passage, passage.score, language))
+            for passage in passages[:_SEEN]
+        ),
         ranked=_ranked(found) if found else (),
         evidence=found.evidence if found else {},
         timings_ms=found.timings_ms if found else {},

@@ -14,13 +14,14 @@ from typing import Any
 
 from kfbot.adapter import ChannelAdapter
 from kfbot.answer import answer_question
+from kfbot.case_threads import CaseThreads
 from kfbot.changes import Changes
 from kfbot.chat_loads import ChatLoads
 from kfbot.conversation import HistoryMessage, Turn
 from kfbot.errors import ChannelError, ChannelUnauthorized, StoreUnavailable
 from kfbot.handoff import Handoff
 from kfbot.inbox import Inbox
-from kfbot.knowledge_base import KnowledgeBase, Scope
+from kfbot.knowledge_base import NOTHING, KnowledgeBase, Scope
 from kfbot.messages import ConversationId, InboundEvent, MessageReceived, Sender
 from kfbot.outbox import Outbox, backoff
 from kfbot.places import is_shared
@@ -28,13 +29,16 @@ from kfbot.reloading import Reloading
 from kfbot.settings import Settings
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.dead_letters import DeadLetterStore
+from kfbot.store.desk import DeskStores
 from kfbot.store.jobs import JobStore
 from kfbot.store.keys import KeyStore
 from kfbot.store.notices import knowledge_notice
 from kfbot.store.reports import ReportStore
 from kfbot.store.transcripts import TranscriptStore
+from kfbot.teaching import Teaching
 from kfbot.typing_sign import TypingSign
 from kfbot.upkeep import Upkeep
+from kfbot.waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +69,16 @@ class Application:
     dead_letters: DeadLetterStore
     jobs: JobStore
     loads: ChatLoads
+    case_threads: CaseThreads
     typing: TypingSign
     keys: KeyStore
     changes: Changes
     upkeep: Upkeep
     reloading: Reloading
+    waiting: Waiting
+    teaching: Teaching
     reports: ReportStore
+    desk: DeskStores
     clock: Callable[[], datetime]
 
     async def run(self) -> None:
@@ -83,6 +91,8 @@ class Application:
             tasks.create_task(self.upkeep.run(), name="upkeep")
             tasks.create_task(self.reloading.run(), name="reloading")
             tasks.create_task(self.loads.run(), name="loads")
+            tasks.create_task(self.waiting.run(), name="waiting")
+            tasks.create_task(self.case_threads.run(), name="case-threads")
             try:
                 # Not a task beside the channels: they stay open until it has finished what it
                 # holds.
@@ -96,6 +106,8 @@ class Application:
             query,
             self.knowledge,
             history=history,
+            # Nobody is known by name there: no role, and no channel but its own.
+            scope=self.scopes.get(API_CHANNEL, NOTHING),
             max_wrong_percent=self.settings.decision.max_wrong_percent,
         )
 

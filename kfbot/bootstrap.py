@@ -2,59 +2,62 @@
 
 from __future__ import annotations
 
-import asyncio
-import difflib
-import importlib
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import Any
 
 from kfbot.adapter import ChannelAdapter
 from kfbot.admin import Admin
-from kfbot.application import API_CHANNEL, Application
+from kfbot.application import Application
+from kfbot.case_talk import CaseTalk
+from kfbot.case_threads import CaseThreads, agents_chats
 from kfbot.changes import Changes
+from kfbot.channels import open_channels
 from kfbot.chat_loads import ChatLoads
 from kfbot.desk import AgentDesk
 from kfbot.dialogue import Dialogue
-from kfbot.errors import SettingsError
+from kfbot.escalation import Escalation
 from kfbot.handoff import Handoff
 from kfbot.inbox import Inbox
 from kfbot.jobs import Jobs
 from kfbot.knowledge_base import KnowledgeBase, Progress
+from kfbot.knowledge_models import open_embedding, open_reranking
 from kfbot.manners import Manners
 from kfbot.outbox import Outbox
-from kfbot.permissions import check_knowledge, scopes_of
+from kfbot.permissions import scopes_of
 from kfbot.reloading import Reloading, plans_of
-from kfbot.settings import QdrantSettings, Settings, describe
+from kfbot.settings import QdrantSettings, Settings
 from kfbot.store.accounts import AccountStore
+from kfbot.store.assignment import AssignmentStore
+from kfbot.store.audit import AuditStore
+from kfbot.store.case_threads import CaseThreadStore
 from kfbot.store.clock import DatabaseClock
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.dead_letters import DeadLetterStore
+from kfbot.store.desk import desk_stores
 from kfbot.store.engine import Database
+from kfbot.store.feedback import FeedbackStore
 from kfbot.store.jobs import JobStore
 from kfbot.store.keys import KeyStore
 from kfbot.store.manners import MannersStore
 from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.presence import Presence, new_owner
+from kfbot.store.proposals import ProposalStore
 from kfbot.store.reports import ReportStore
 from kfbot.store.transcripts import TranscriptStore
+from kfbot.store.unanswered import UnansweredStore
+from kfbot.store.waiting import WaitingStore
+from kfbot.teaching import Teaching
 from kfbot.typing_sign import TypingSign
 from kfbot.upkeep import Upkeep
-
-if TYPE_CHECKING:
-    from knowledge.embedding import Embedder
+from kfbot.waiting import Waiting, rules_of
 
 logger = logging.getLogger(__name__)
-
-#: Channels that every server has.
-WEB_CHANNEL = "web"
 
 
 @asynccontextmanager
@@ -86,14 +89,21 @@ async def open_knowledge(
     from knowledge.load import Knowledge
     from knowledge.qdrant_points import open_engine
 
-    embedder = await asyncio.to_thread(_embedder, settings, report, models)
+    embedder = await open_embedding(settings, report, models)
     intakes = {name: intake_of(section) for name, section in settings.knowledge.items()}
     store = KnowledgeStore(database)
     cache = copies or settings.data_dir / "sources"
     async with (
         open_engine(settings.qdrant) as engine,
+        open_reranking(settings.reranker, report) as reranking,
         Knowledge(
-            intakes, store, embedder, settings.data_dir, cache=cache, engine=engine
+            intakes,
+            store,
+            embedder,
+            settings.data_dir,
+            cache=cache,
+            engine=engine,
+            reranking=reranking,
         ) as knowledge,
     ):
         yield knowledge
@@ -109,30 +119,6 @@ async def check_qdrant(section: QdrantSettings) -> str:
     from knowledge.qdrant_points import look_at
 
     return await look_at(section)
-
-
-def _embedder(
-    settings: Settings, report: Callable[[str], None], models: Path | None = None
-) -> Embedder:
-    from knowledge.embedding import open_embedder
-
-    return open_embedder(
-        settings.embedding.model,
-        models or settings.data_dir / "models",
-        api_key=settings.embedding.api_key.get_secret_value(),
-        report=report,
-    )
-
-
-async def check_embedding(settings: Settings, report: Callable[[str], None]) -> int:
-    """Open the embedding model, try it, and return the length of its vectors.
-
-    Raises:
-        KnowledgeBaseUnavailable: It is missing or does not answer.
-    """
-    embedder = await asyncio.to_thread(_embedder, settings, report)
-    await asyncio.to_thread(embedder.embed_queries, ["?"])
-    return embedder.dimensions
 
 
 async def inspect_sources(sources: Sequence[str], progress: Progress) -> list[dict[str, Any]]:
@@ -214,16 +200,26 @@ def wire(
     changes = Changes()
     database.subscribe(changes.announce)
     limited = [name for name, one in channels.items() if one.settings.messages_per_minute]
-    messages = MessageStore(database, clock, channels=_served(channels), limited=limited)
+    messages = MessageStore(
+        database,
+        clock,
+        channels=_served(channels),
+        limited=limited,
+        agents_chats=[(one.channel, one.chat) for one in agents_chats(channels)],
+    )
     conversations, transcripts = ConversationStore(database), TranscriptStore(database)
     outcomes = OutcomeStore(database, clock)
-    outbox = Outbox(messages, channels, clock)
+    rules = rules_of(settings.handoff, channels)
+    threads = CaseThreadStore(database, clock)
+    case_threads = CaseThreads(threads, channels)
+    outbox = Outbox(messages, channels, clock, case_threads)
     scopes = scopes_of(settings.knowledge, channels)
     jobs, typing = JobStore(database, clock, owner), TypingSign(channels)
     handoff = Handoff(
         conversations=conversations,
         transcripts=transcripts,
         outcomes=outcomes,
+        assignments=AssignmentStore(database, clock),
         channels=channels,
         desks=desks,
     )
@@ -235,6 +231,17 @@ def wire(
         outcomes=outcomes,
         channels=channels,
     )
+    admin = Admin(
+        knowledge=knowledge,
+        accounts=AccountStore(database),
+        transcripts=transcripts,
+        audit=AuditStore(database, clock),
+        channels=channels,
+        scopes=scopes,
+        max_wrong_percent=settings.decision.max_wrong_percent,
+        hand_back=handoff.hand_back,
+        clock=clock,
+    )
     inbox = Inbox(
         owner=owner,
         messages=messages,
@@ -244,14 +251,20 @@ def wire(
             conversations,
             transcripts,
             manners=Manners(MannersStore(database), channels),
-            admin=Admin(
-                knowledge=knowledge,
-                accounts=AccountStore(database),
+            admin=admin,
+            case_talk=CaseTalk(
+                store=threads,
+                conversations=conversations,
                 transcripts=transcripts,
                 channels=channels,
-                scopes=scopes,
-                max_wrong_percent=settings.decision.max_wrong_percent,
-                hand_back=handoff.hand_back,
+                admin=admin,
+                clock=clock,
+            ),
+            escalation=Escalation(
+                common=settings.handoff,
+                rules=rules,
+                conversations=conversations,
+                feedback=FeedbackStore(database, clock),
                 clock=clock,
             ),
             scopes=scopes,
@@ -267,6 +280,7 @@ def wire(
         on_load=loads.start,
     )
     database.subscribe(inbox.hear)
+    database.subscribe(case_threads.hear)
     return Application(
         settings=settings,
         place=place or settings.data_dir,
@@ -280,7 +294,17 @@ def wire(
         dead_letters=DeadLetterStore(database, clock),
         jobs=jobs,
         loads=loads,
+        case_threads=case_threads,
         typing=typing,
+        waiting=Waiting(
+            WaitingStore(database, clock),
+            common=settings.handoff,
+            rules=rules,
+            channels=channels,
+            desks=desks,
+            changes=changes,
+            clock=clock,
+        ),
         keys=KeyStore(database),
         changes=changes,
         upkeep=Upkeep(
@@ -291,7 +315,11 @@ def wire(
         ),
         scopes=scopes,
         reloading=Reloading(knowledge, plans_of(settings.knowledge)),
+        teaching=Teaching(
+            knowledge, ProposalStore(database, clock), UnansweredStore(database), clock
+        ),
         reports=ReportStore(database),
+        desk=desk_stores(database, clock),
         clock=clock,
     )
 
@@ -300,72 +328,3 @@ def _served(channels: Mapping[str, ChannelAdapter]) -> Collection[str] | None:
     """The channels whose conversations this process works on; None: all, also forgotten ones."""
     served = [name for name, adapter in channels.items() if not adapter.parked]
     return None if len(served) == len(channels) else served
-
-
-def open_channels(settings: Settings) -> dict[str, ChannelAdapter]:
-    """An adapter for every configured channel, and for those that every server has.
-
-    Raises:
-        SettingsError: Names the channel and what is wrong with its section.
-    """
-    own: dict[str, dict[str, object]] = {
-        name: {"platform": "web", **settings.channels.get(name, {})}
-        for name in (WEB_CHANNEL, API_CHANNEL)
-    }
-    for name, section in own.items():
-        if section["platform"] != "web":
-            raise SettingsError(
-                f"settings [channels.{name}]: the name is the server's own; take another one"
-            )
-    return {
-        name: open_channel(name, section, settings)
-        for name, section in (settings.channels | own).items()
-    }
-
-
-def open_channel(name: str, section: Mapping[str, object], settings: Settings) -> ChannelAdapter:
-    """The adapter of one `[channels.<name>]` section.
-
-    Raises:
-        SettingsError: The platform is unknown, or its section is wrong.
-    """
-    where = f"settings [channels.{name}]"
-    platform = section.get("platform")
-    known = platforms()
-    if platform is None:
-        raise SettingsError(f"{where}: platform is missing: one of {', '.join(known)}")
-    if platform not in known:
-        near = difflib.get_close_matches(str(platform), known, n=1)
-        hint = f", did you mean {near[0]}?" if near else f": one of {', '.join(known)}"
-        raise SettingsError(f"{where} platform: {platform!r} is unknown{hint}")
-    adapter_type = _adapter_type(str(platform))
-    try:
-        validated = adapter_type.settings_type.model_validate(section)
-    except ValidationError as error:
-        raise SettingsError(describe(error, adapter_type.settings_type, where=where)) from None
-    check_knowledge(settings.knowledge, name, validated)
-    return adapter_type(name, validated)
-
-
-def _adapter_type(platform: str) -> type[ChannelAdapter]:
-    try:
-        adapter_type: type[ChannelAdapter] = importlib.import_module(f"adapters.{platform}").ADAPTER
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"platform {platform} needs {error.name}: pip install 'kfbot[{platform}]'"
-        ) from None
-    return adapter_type
-
-
-def platforms() -> list[str]:
-    """The platforms that there is an adapter file for, without importing their SDKs."""
-    import adapters
-
-    files = [
-        file
-        for folder in adapters.__path__
-        for pattern in ("*.py", "*/__init__.py")
-        for file in Path(folder).glob(pattern)
-        if "\nADAPTER = " in file.read_text(encoding="utf-8")
-    ]
-    return sorted(file.parent.name if file.stem == "__init__" else file.stem for file in files)

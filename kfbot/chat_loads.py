@@ -59,6 +59,9 @@ class ChatLoads:
                     await self.tell()
                 except StoreUnavailable as error:
                     logger.error("not told: %s", error, extra={"event": "store_unavailable"})
+                except Exception:
+                    # Nor may it stop if it cannot even be read who asked.
+                    logger.exception("loads not told", extra={"event": "load_not_told"})
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
                         await self._ended.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 CommandName = Literal["help", "start", "kb", "bot", "handoff", "resume", "why", "stats"]
@@ -17,7 +17,9 @@ _COMMAND = re.compile(r"\s*[/／]([a-z]+)(?:@\w+)?(?:\s+(.*))?", re.IGNORECASE |
 _KNOWN_WORDS: dict[str, re.Pattern[str]] = {
     "help": re.compile(""),
     "start": re.compile(r"[A-Za-z0-9_-]{0,64}"),
-    "kb": re.compile(r"|status|reload(?: \S+)?|search(?: .*)?", re.IGNORECASE),
+    "kb": re.compile(
+        r"|status|reload(?: \S+)?|search(?: .*)?|add .*[|｜].*|remove(?: \S+)?", re.IGNORECASE
+    ),
     "bot": re.compile(r"|pause|resume", re.IGNORECASE),
     "handoff": re.compile(""),
     "resume": re.compile(""),
@@ -33,11 +35,18 @@ class Command:
 
     name: CommandName
     words: str = ""
+    #: The words as they were written, with their lines.
+    written: str = field(default="", compare=False, repr=False)
 
     def verb(self) -> tuple[str, str]:
         """The first of the words in lower case, and the rest: `/kb search …`."""
         first, _, rest = self.words.partition(" ")
         return first.lower(), rest
+
+    def after_verb(self) -> str:
+        """What was written behind the first word, with its lines."""
+        first, _ = self.verb()
+        return self.written[len(first) :].strip()
 
 
 def parse(text: str, *, mistyped: bool = False) -> Command | None:
@@ -51,11 +60,12 @@ def parse(text: str, *, mistyped: bool = False) -> Command | None:
     match = _COMMAND.fullmatch(text)
     if match is None or (name := match[1].lower()) not in _NAMES:
         return None
-    command = Command(name, " ".join((match[2] or "").split()))  # type: ignore[arg-type]
+    written = (match[2] or "").strip()
+    command = Command(name, " ".join(written.split()), written)  # type: ignore[arg-type]
     verb, rest = command.verb()
     # Where each command has to be registered one is enough: `/kb why` is `/why`.
     if name == "kb" and verb in _NAMES:
-        command = Command(verb, rest)  # type: ignore[arg-type]
+        command = Command(verb, rest, written[len(verb) :].strip())  # type: ignore[arg-type]
     is_known = _KNOWN_WORDS[command.name].fullmatch(command.words) is not None
     return command if is_known or (mistyped and command.name != "why") else None
 

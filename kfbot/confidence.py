@@ -20,25 +20,16 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
-from kfbot.calibration import Adjustment, Curve, between, sigmoid
+from kfbot.calibration import Adjustment, Correction, Curve, Signal, between, sigmoid
 from kfbot.knowledge_base import Passage, PassageKind, Retrieval
 
-#: What a signal may add or take away is bounded: so many standard deviations.
-_FARTHEST = 4.0
+#: Evidence that a reranker gives: its score of the first passage, and its lead over the next.
+RERANK, RERANK_LEAD = "rerank", "rerank_lead"
 #: Choices offered, at most.
 CHOICES = 3
 
 Target = Literal["first", "one_of_three"]
-_NO_ADJUSTMENTS: Mapping[PassageKind, Adjustment] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """How one piece of evidence counts: from its mean, in its standard deviation."""
-
-    weight: float
-    mean: float
-    scale: float
+_NO_CORRECTIONS: Mapping[PassageKind, Correction] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +48,7 @@ class Logistic:
     def contributions(self, evidence: Mapping[str, float]) -> dict[str, float]:
         """What each signal adds to the log-odds; evidence that is missing adds nothing."""
         return {
-            name: signal.weight
-            * max(-_FARTHEST, min(_FARTHEST, (evidence[name] - signal.mean) / signal.scale))
+            name: signal.adds(evidence[name])
             for name, signal in self.signals.items()
             if not math.isnan(evidence.get(name, math.nan))
         }
@@ -153,12 +143,12 @@ def assess(found: Retrieval, max_wrong_percent: float) -> Assessment:
     if not found.evidence.get(kind):
         # Nothing speaks for the first passage: a person must look.
         return Assessment(0.0, "handoff")
-    adjustments = _adjustments(found)
-    probability = _corrected(model(kind, "first"), found.evidence[kind], adjustments.get(kind))
-    if probability >= threshold(kind, max_wrong_percent, adjustments.get(kind)):
+    corrections = corrections_of(found)
+    probability = _corrected(model(kind, "first"), found.evidence[kind], corrections.get(kind))
+    if probability >= threshold(kind, max_wrong_percent, corrections.get(kind)):
         return Assessment(probability, "answer")
     choices = _choices(found.passages)
-    likely = max(among(found.evidence, adjustments), probability)
+    likely = max(among(found.evidence, corrections), probability)
     if likely >= clarify_from() and len(choices) > 1:
         return Assessment(probability, "clarify", choices)
     return Assessment(probability, "handoff")
@@ -166,23 +156,23 @@ def assess(found: Retrieval, max_wrong_percent: float) -> Assessment:
 
 def among(
     evidence: Mapping[PassageKind, Mapping[str, float]],
-    adjustments: Mapping[PassageKind, Adjustment] = _NO_ADJUSTMENTS,
+    corrections: Mapping[PassageKind, Correction] = _NO_CORRECTIONS,
 ) -> float:
     """The probability that one of the first three answers."""
     return max(
-        _corrected(model(kind, "one_of_three"), signals, adjustments.get(kind))
+        _corrected(model(kind, "one_of_three"), signals, corrections.get(kind))
         for kind, signals in evidence.items()
     )
 
 
 def threshold(
-    kind: PassageKind, max_wrong_percent: float, adjustment: Adjustment | None = None
+    kind: PassageKind, max_wrong_percent: float, correction: Correction | None = None
 ) -> float:
     """The least probability at which at most so many of 100 answers were wrong when fitted.
 
     Between the fitted points it is interpolated, beyond the last ones they hold.
     """
-    points = adjustment.thresholds if adjustment else _data()["kinds"][kind]["thresholds"]
+    points = correction.thresholds if correction else _data()["kinds"][kind]["thresholds"]
     return between(points, max_wrong_percent)
 
 
@@ -193,14 +183,27 @@ def clarify_from() -> float:
 
 
 @cache
-def signals_version() -> str:
-    """Another one means other signals or weights: what was calibrated before is void."""
-    return hashlib.blake2s(_text().encode(), digest_size=8).hexdigest()
+def signals_version(reranker: str = "") -> str:
+    """Another one means other signals or weights: what was calibrated before is void.
+
+    Args:
+        reranker: The key of the one that orders what is found; "": there is none.
+    """
+    shipped = hashlib.blake2s(_text().encode(), digest_size=8).hexdigest()
+    return f"{shipped}+{reranker}" if reranker else shipped
 
 
-def explain(kind: PassageKind, evidence: Mapping[str, float]) -> list[tuple[str, float]]:
-    """What counted, the strongest first: signals with what each added to the log-odds."""
+def explain(
+    kind: PassageKind, evidence: Mapping[str, float], correction: Correction | None = None
+) -> list[tuple[str, float]]:
+    """What counted, the strongest first: signals with what each added to the log-odds.
+
+    Args:
+        correction: What an operator's calibration adds, where it fits the evidence.
+    """
     added = model(kind, "first").contributions(evidence)
+    if correction is not None and correction.fits(evidence):
+        added |= correction.contributions(evidence)
     return sorted(added.items(), key=lambda item: -abs(item[1]))
 
 
@@ -218,24 +221,24 @@ def _choices(passages: Sequence[Passage]) -> tuple[Passage, ...]:
     return tuple(by_name.values())[:CHOICES]
 
 
-def _adjustments(found: Retrieval) -> dict[PassageKind, Adjustment]:
+def corrections_of(found: Retrieval) -> dict[PassageKind, Correction]:
     """For each kind, what the knowledge base of its first passage was found to need."""
     first: dict[PassageKind, str] = {}
     for passage in found.passages:
         first.setdefault(passage.kind, passage.knowledge_base)
-    calibrated = {
-        kind: found.calibrations[name].adjustments
+    needed: dict[PassageKind, Adjustment] = {
+        kind: found.calibrations[name].adjustments[kind]
         for kind, name in first.items()
-        if name in found.calibrations
+        if name in found.calibrations and kind in found.calibrations[name].adjustments
     }
-    return {kind: those[kind] for kind, those in calibrated.items() if kind in those}
+    return {kind: one.by(found.evidence.get(kind, {})) for kind, one in needed.items()}
 
 
 def _corrected(
-    fitted: Model, evidence: Mapping[str, float], adjustment: Adjustment | None
+    fitted: Model, evidence: Mapping[str, float], correction: Correction | None
 ) -> float:
     probability = fitted.probability(evidence)
-    return adjustment.curve.probability(probability) if adjustment else probability
+    return correction.probability(probability, evidence) if correction else probability
 
 
 @cache

@@ -1,7 +1,8 @@
 """Conversation, case and turn, and how they change: pure rules, no I/O.
 
 States: bot → waiting → agent → bot | closed. Every change of owner raises the ownership
-epoch; what was made under an older epoch must not reach the customer any more.
+epoch; what was made under an older epoch must not reach the customer any more. A thread of
+agents about a case is a conversation too, which stays `thread` for good.
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ from kfbot.knowledge_base import PassageKind
 from kfbot.messages import Citation, ConversationId, Role
 
 Decision = Literal["answer", "clarify", "handoff", "smalltalk", "silent"]
-HandoffReason = Literal["asked_for_person", "unsure", "not_helpful", "error", "taken_by_agent"]
+HandoffReason = Literal[
+    "asked_for_person",
+    "unsure",
+    "not_helpful",
+    "repeated_question",
+    "keyword",
+    "angry",
+    "reopened",
+    "error",
+    "taken_by_agent",
+]
 Language = Literal["zh", "en"]
 
 
@@ -32,6 +43,8 @@ class State(StrEnum):
     AGENT = "agent"
     #: Resolved; the next message of the customer starts with the bot again.
     CLOSED = "closed"
+    #: No customer's: agents talk here, in a chat of theirs; the bot never speaks by itself.
+    THREAD = "thread"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +71,19 @@ class Case:
     draft: str = ""
     #: Where the best passage came from; "": none was found.
     knowledge_base: str = ""
+    #: What the bot found, best first: title, heading, url, quote, score, knowledge_base.
+    passages: tuple[Mapping[str, Any], ...] = ()
+    #: The probability that it answered; None: no turn of the bot's opened the case.
+    confidence: float | None = None
     opened_at: datetime
     #: The agent whom it was given to; others may claim it all the same.
     assigned_to: str | None = None
     assigned_at: datetime | None = None
     claimed_by: str | None = None
+    #: Since when the customer has waited for somebody to claim it; None: since it was opened.
+    waiting_since: datetime | None = None
+    #: How often the customer was told that it takes longer.
+    notices: int = 0
     #: When an agent first wrote to the customer.
     first_reply_at: datetime | None = None
     closed_at: datetime | None = None
@@ -103,6 +124,9 @@ class Turn:
     #: Text that the answer was made from.
     context: str = ""
     reason: HandoffReason | None = None
+    #: For agents, what a handoff rests on: the best passages with their knowledge bases; the score
+    #: is the rank score.
+    seen: tuple[tuple[str, Citation], ...] = ()
     #: Document ids, best first, at most 10, with their knowledge base.
     ranked: tuple[tuple[str, str], ...] = ()
     #: By kind of passage, then by name of the signal.
@@ -112,7 +136,7 @@ class Turn:
     @property
     def knowledge_base(self) -> str:
         """Where the best passage came from; "": none was found."""
-        return self.ranked[0][1] if self.ranked else ""
+        return self.ranked[0][0] if self.ranked else ""
 
     def as_data(self) -> dict[str, Any]:
         """The `data` of `POST /api/v1/ask`."""
@@ -168,13 +192,25 @@ def claim(conversation: Conversation, agent: str) -> Conversation:
     """An agent takes the conversation, from the queue or from the bot.
 
     Raises:
-        ConversationChanged: Another agent has it.
+        ConversationChanged: Another agent has it, or it is no customer's.
     """
+    _check_customers(conversation)
     if conversation.state is State.AGENT and conversation.agent != agent:
         raise ConversationChanged(f"conversation {conversation.id} is {conversation.agent}'s")
     if conversation.state is State.AGENT:
         return conversation
     return _owned(conversation, State.AGENT, agent)
+
+
+def requeue(conversation: Conversation) -> Conversation:
+    """The customer waits for another agent than the one who had the conversation.
+
+    Raises:
+        ConversationChanged: No agent has it.
+    """
+    if conversation.state is not State.AGENT:
+        raise ConversationChanged(f"conversation {conversation.id} is not with an agent")
+    return _owned(conversation, State.WAITING, None)
 
 
 def hand_back(conversation: Conversation) -> Conversation:
@@ -192,11 +228,17 @@ def resolve(conversation: Conversation) -> Conversation:
     """The matter is settled.
 
     Raises:
-        ConversationChanged: It is closed already.
+        ConversationChanged: It is closed already, or it is no customer's.
     """
+    _check_customers(conversation)
     if conversation.state is State.CLOSED:
         raise ConversationChanged(f"conversation {conversation.id} is closed already")
     return _owned(conversation, State.CLOSED, None)
+
+
+def _check_customers(conversation: Conversation) -> None:
+    if conversation.state is State.THREAD:
+        raise ConversationChanged(f"conversation {conversation.id} is a thread of agents")
 
 
 def _owned(conversation: Conversation, state: State, agent: str | None) -> Conversation:

@@ -1,4 +1,8 @@
-"""AgentDesk: the contract with a place where agents work on handed-off cases."""
+"""AgentDesk: the contract with a place where agents work on handed-off cases.
+
+For a help desk of others, which has to be told. What reads the store needs no telling: the
+browser desk, and `kfbot.case_threads` for chats of agents.
+"""
 
 from __future__ import annotations
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 
 from kfbot.admin import Admin
 from kfbot.answer import answer_question
+from kfbot.batching import Batch
+from kfbot.case_talk import CaseTalk
 from kfbot.clarification import chosen
 from kfbot.commands import parse
-from kfbot.conversation import Choice, Conversation, bot_may_speak
-from kfbot.etiquette import OVERHEARD_MAX_WRONG_PERCENT, answerable, burst
+from kfbot.conversation import Choice, Conversation, State, bot_may_speak
+from kfbot.escalation import Escalation
+from kfbot.etiquette import OVERHEARD_MAX_WRONG_PERCENT, answerable
 from kfbot.knowledge_base import NOTHING, KnowledgeBase, Scope
 from kfbot.language import language_of
 from kfbot.manners import Manners
@@ -21,14 +24,13 @@ from kfbot.messages import (
     ConversationId,
     ConversationMoved,
     InboundEvent,
-    MessageDeleted,
     MessageEdited,
     MessageReceived,
     OwnershipChanged,
 )
+from kfbot.permissions import Permissions
 from kfbot.store.conversations import ConversationStore, StoredButton
 from kfbot.store.transcripts import Context, TranscriptStore
-from kfbot.store.work import StoredEvent
 from kfbot.texts import texts
 from kfbot.turn import (
     NewButton,
@@ -39,90 +41,9 @@ from kfbot.turn import (
     person_turn,
     take_turn,
 )
+from kfbot.wordless import wordless_outcome
 
 _OWNER_CHANGES = {"claimed": "claim", "handed_back": "hand_back", "resolved": "resolve"}
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Waiting events that are worked on together."""
-
-    events: tuple[StoredEvent, ...]
-    #: The event to act on, with the texts of a burst joined and edits applied; None: nothing.
-    event: InboundEvent | None
-    #: Wait so long for the thought to be finished first.
-    pause: timedelta = timedelta()
-
-
-def next_batch(waiting: Sequence[StoredEvent], now: datetime) -> Batch:
-    """The events to work on next, edits and deletions of waiting messages folded in."""
-    first = waiting[0]
-    if not isinstance(first.event, MessageReceived) or not _may_be_joined(first.event):
-        return Batch((first,), first.event)
-    run: list[tuple[StoredEvent, MessageReceived]] = []
-    folded: list[StoredEvent] = []
-    for stored in waiting:
-        event = stored.event
-        if isinstance(event, MessageReceived):
-            if not _may_be_joined(event) or event.sender.id != first.event.sender.id:
-                break
-            run.append((stored, event))
-        elif isinstance(event, MessageEdited | MessageDeleted):
-            if not _fold(run, event):
-                break
-            folded.append(stored)
-        else:
-            break
-    return _joined(run, folded, now)
-
-
-def _may_be_joined(message: MessageReceived) -> bool:
-    """A command stands alone, and so does what is not meant for the bot."""
-    return answerable(message) and parse(message.text, mistyped=True) is None
-
-
-def _fold(
-    run: list[tuple[StoredEvent, MessageReceived]], event: MessageEdited | MessageDeleted
-) -> bool:
-    for place, (stored, message) in enumerate(run):
-        if message.message_id == event.message_id:
-            text = event.text if isinstance(event, MessageEdited) else ""
-            run[place] = (stored, replace(message, text=text))
-            return True
-    return False
-
-
-def _joined(
-    run: Sequence[tuple[StoredEvent, MessageReceived]],
-    folded: Sequence[StoredEvent],
-    now: datetime,
-) -> Batch:
-    spoken = [(stored, message) for stored, message in run if message.text.strip()]
-    if not spoken:
-        # Taken back, or nothing but white space: the latter deserves a word.
-        taken_back = any(isinstance(stored.event, MessageDeleted) for stored in folded)
-        everything = (*(stored for stored, _ in run), *folded)
-        return Batch(everything, None if taken_back else run[0][1])
-    count, pause = burst([(message, stored.received_at) for stored, message in spoken], now)
-    taken = spoken[:count]
-    text = "\n".join(message.text for _, message in taken)
-    until = run.index(taken[-1]) + 1
-    edits = [
-        stored
-        for stored in folded
-        if any(_about(stored.event, message) for _, message in run[:until])
-    ]
-    return Batch(
-        (*(stored for stored, _ in run[:until]), *edits),
-        replace(taken[-1][1], text=text),
-        pause,
-    )
-
-
-def _about(event: InboundEvent, message: MessageReceived) -> bool:
-    return (
-        isinstance(event, MessageEdited | MessageDeleted) and event.message_id == message.message_id
-    )
 
 
 class Dialogue:
@@ -136,7 +57,9 @@ class Dialogue:
         *,
         manners: Manners,
         admin: Admin,
-        scopes: Mapping[str, Scope],
+        case_talk: CaseTalk,
+        escalation: Escalation,
+        scopes: Permissions,
         max_wrong_percent: float,
         clock: Callable[[], datetime],
         on_turn: Callable[[ConversationId], None],
@@ -144,7 +67,7 @@ class Dialogue:
         """Connect the parts.
 
         Args:
-            scopes: What a channel's customers may be answered from; absent: nothing.
+            scopes: What people may be answered from; an absent channel: nothing.
             on_turn: Told where an answer is about to be looked for.
         """
         self._knowledge = knowledge
@@ -152,6 +75,8 @@ class Dialogue:
         self._transcripts = transcripts
         self._manners = manners
         self._admin = admin
+        self._case_talk = case_talk
+        self._escalation = escalation
         self._on_turn = on_turn
         self._scopes = scopes
         self._max_wrong_percent = max_wrong_percent
@@ -164,6 +89,24 @@ class Dialogue:
             StoreUnavailable: Nothing was changed; try again.
         """
         event = batch.event
+        if conversation.state is State.THREAD and event is not None:
+            return await self._case_talk.respond(conversation, event)
+        if self._is_customers(event) and await self._escalation.stands_in(conversation):
+            bots = replace(conversation, state=State.BOT)
+            outcome = await self._respond(bots, batch, event)
+            return self._escalation.still_waiting(conversation, outcome)
+        return self._escalation.told(await self._respond(conversation, batch, event))
+
+    def _is_customers(self, event: InboundEvent | None) -> bool:
+        """True for what a customer does, and the machine is not told to do."""
+        if isinstance(event, MessageReceived):
+            is_command = self._admin.is_admin(event) and parse(event.text, mistyped=True)
+            return event.sender.role == "customer" and not is_command
+        return isinstance(event, MessageEdited | ButtonPressed)
+
+    async def _respond(
+        self, conversation: Conversation, batch: Batch, event: InboundEvent | None
+    ) -> Outcome:
         if isinstance(event, MessageReceived):
             return await self._received(conversation, batch, event)
         if isinstance(event, MessageEdited):
@@ -193,26 +136,45 @@ class Dialogue:
         command = parse(event.text, mistyped=is_admin)
         if command is not None and is_admin:
             return await self._admin.respond(conversation, event, command)
-        if bot_may_speak(conversation):
-            verdict = await self._manners.judge(event, batch.events)
-            if verdict == "notice":
-                notice = texts(language_of(event.text)).too_many
-                return _says(conversation, Reply(text=notice, is_aside=True))
-            if verdict != "answer":
-                return Outcome(before=conversation, after=conversation)
+        if (refusal := await self._refusal(conversation, batch, event)) is not None:
+            return refusal
         if command is not None:
             return await self._admin.turn_away(conversation, event, command)
         return await self._asked(conversation, batch, event)
 
+    async def _refusal(
+        self, conversation: Conversation, batch: Batch, event: MessageReceived
+    ) -> Outcome | None:
+        """What comes of a turn that is too much, or where the bot was told to be silent."""
+        if not bot_may_speak(conversation):
+            return None
+        verdict = await self._manners.judge(event, batch.events)
+        if verdict == "notice":
+            notice = texts(language_of(event.text)).too_many
+            return _says(conversation, Reply(text=notice, is_aside=True))
+        return None if verdict == "answer" else Outcome(before=conversation, after=conversation)
+
     async def _asked(
         self, conversation: Conversation, batch: Batch, event: MessageReceived
     ) -> Outcome:
+        if event.is_edited and await self._is_answered(conversation, event):
+            return Outcome(before=conversation, after=conversation)
         context = await self._context(conversation, batch)
         if bot_may_speak(conversation) and (choice := chosen(event.text, context.choices)):
             if isinstance(choice, Choice):
-                return await self._choose(conversation, choice)
+                return await self._choose(conversation, choice, self._scope(event))
             return await self._person(conversation, event.text)
-        return await self._ask(conversation, context, event.text)
+        if bot_may_speak(conversation) and (
+            said := wordless_outcome(conversation, event, context.history)
+        ):
+            return said
+        outcome = await self._ask(conversation, context, event.text, self._scope(event))
+        return await self._escalation.reconsidered(outcome, event.text, context.last)
+
+    async def _is_answered(self, conversation: Conversation, event: MessageReceived) -> bool:
+        """True where the bot took a message for its own before it was told to by an edit."""
+        found = await self._transcripts.answered_question(conversation.id, event.message_id)
+        return found is not None and _meaning(event.text) == _meaning(found[0].rsplit("\n", 1)[-1])
 
     async def _overheard(
         self, conversation: Conversation, batch: Batch, event: MessageReceived
@@ -239,7 +201,15 @@ class Dialogue:
     async def _context(self, conversation: Conversation, batch: Batch) -> Context:
         return await self._transcripts.context(conversation.id, batch.events[0].event.event_id)
 
-    async def _ask(self, conversation: Conversation, context: Context, question: str) -> Outcome:
+    def _scope(self, event: MessageReceived | MessageEdited | ButtonPressed) -> Scope:
+        """What the sender may be answered from, where this was said."""
+        return self._scopes.of_person(
+            event.conversation.channel, event.sender.id, in_group=event.in_group
+        )
+
+    async def _ask(
+        self, conversation: Conversation, context: Context, question: str, scope: Scope
+    ) -> Outcome:
         if bot_may_speak(conversation):
             self._on_turn(conversation.address)
         return await take_turn(
@@ -247,7 +217,7 @@ class Dialogue:
             question,
             context.history,
             self._knowledge,
-            scope=self._scopes.get(conversation.address.channel, NOTHING),
+            scope=scope,
             max_wrong_percent=self._max_wrong_percent,
         )
 
@@ -257,23 +227,30 @@ class Dialogue:
         """After the answer an edit is a new question only if more than its form changed.
 
         What the bot did not answer (an agent's words, talk it only overheard) it does not answer
-        for being edited.
+        for being edited; a command that comes of it is carried out.
         """
+        nothing = Outcome(before=conversation, after=conversation)
+        channel = conversation.address.channel
+        said = await self._transcripts.said_first(conversation.id, channel, event.message_id)
+        if event.sender.role != "customer" or (said is not None and not said.addressed_to_bot):
+            return nothing
+        changed = _as_said(event, said)
+        if said is not None and (command := parse(event.text, mistyped=self._admin.is_admin(said))):
+            was_given = parse(said.text, mistyped=True) == command
+            return nothing if was_given else await self._received(conversation, batch, changed)
         found = await self._transcripts.answered_question(conversation.id, event.message_id)
-        if found is None or event.sender.role != "customer":
-            return Outcome(before=conversation, after=conversation)
+        if found is None:
+            return nothing
         asked, reads = found
         last = await self._transcripts.last_question(conversation.id)
         # Before a follow-up stands what it was joined with, each in a line.
         known = {_meaning(one.rsplit("\n", 1)[-1]) for one in (asked, last or "")}
         if not reads.strip() or _meaning(reads) in known:
-            return Outcome(before=conversation, after=conversation)
-        channel = conversation.address.channel
-        if await self._manners.is_paused(conversation.address) or (
-            await self._transcripts.was_overheard(conversation.id, channel, event.message_id)
-        ):
-            return Outcome(before=conversation, after=conversation)
-        return await self._ask(conversation, await self._context(conversation, batch), reads)
+            return nothing
+        if (refusal := await self._refusal(conversation, batch, changed)) is not None:
+            return refusal
+        context = await self._context(conversation, batch)
+        return await self._ask(conversation, context, reads, self._scope(event))
 
     async def _pressed(self, conversation: Conversation, event: ButtonPressed) -> Outcome:
         button = await self._conversations.find_button(conversation.id, event.token)
@@ -289,19 +266,23 @@ class Dialogue:
         # Who presses for a person when the bot has the conversation back wants one again.
         if button.pressed_at is not None and button.action != "person":
             return Outcome(before=conversation, after=conversation)
-        return replace(await self._act(conversation, button), pressed=event.token)
+        return replace(await self._act(conversation, button, event), pressed=event.token)
 
-    async def _act(self, conversation: Conversation, button: StoredButton) -> Outcome:
+    async def _act(
+        self, conversation: Conversation, button: StoredButton, event: ButtonPressed
+    ) -> Outcome:
         says = texts(language_of(button.label))
         if button.action == "choice":
             knowledge_base, _, document_id = button.value.partition("/")
-            return await self._choose(
-                conversation, Choice(document_id, button.label, knowledge_base)
-            )
+            choice = Choice(document_id, button.label, knowledge_base)
+            return await self._choose(conversation, choice, self._scope(event))
         if button.action == "person":
             return await self._person(conversation, button.label)
         if button.action == "helpful":
             return _says(conversation, Reply(text=says.thanks_for_feedback))
+        if await self._escalation.not_helpful_twice(conversation, event.token):
+            asked = await self._transcripts.last_question(conversation.id)
+            return self._escalation.gets_person(conversation, asked or "", button.label)
         return _says(
             conversation,
             Reply(
@@ -315,8 +296,7 @@ class Dialogue:
         asked = await self._transcripts.last_question(conversation.id)
         return outcome_of(conversation, person_turn(asked or words, texts(language_of(words))))
 
-    async def _choose(self, conversation: Conversation, choice: Choice) -> Outcome:
-        scope = self._scopes.get(conversation.address.channel, NOTHING)
+    async def _choose(self, conversation: Conversation, choice: Choice, scope: Scope) -> Outcome:
         turn = await chosen_turn(choice, self._knowledge, scope=scope)
         return outcome_of(conversation, turn)
 
@@ -328,3 +308,17 @@ def _says(conversation: Conversation, reply: Reply) -> Outcome:
 def _meaning(text: str) -> str:
     """A text without its form: letters and digits alone."""
     return re.sub(r"\W+", "", text).casefold()
+
+
+def _as_said(event: MessageEdited, said: MessageReceived | None) -> MessageReceived:
+    """An edited message as if it had been written so now; None: how it was first is not known."""
+    if said is not None:
+        return replace(said, event_id=event.event_id, text=event.text, sent_at=event.sent_at)
+    return MessageReceived(
+        event_id=event.event_id,
+        conversation=event.conversation,
+        message_id=event.message_id,
+        sender=event.sender,
+        sent_at=event.sent_at,
+        text=event.text,
+    )

@@ -5,7 +5,8 @@ KfbotError
 ├── StoreError                    the database cannot be used
 │   ├── StoreUnavailable          locked, full or gone: nothing was stored, try later
 │   ├── RowUnreadable             a newer version wrote it, or it is damaged; the rest goes on
-│   └── BackupFailed              there is no backup; the database is as it was
+│   ├── BackupFailed              there is no backup; the database is as it was
+│   └── Conflict                  what was asked for clashes with what is stored
 ├── ChannelError                  (carries the channel)
 │   ├── ChannelUnavailable        try later (retry_after_seconds)
 │   ├── ChannelUnauthorized       stop the channel, tell a person
@@ -53,6 +54,10 @@ class RowUnreadable(StoreError):
 
 class BackupFailed(StoreError):
     """A backup could not be made, or cannot be trusted; nothing is left of it."""
+
+
+class Conflict(StoreError):
+    """What was asked for clashes with what is stored; nothing was changed."""
 
 
 class ChannelError(KfbotError):

@@ -17,6 +17,11 @@ BURST_PAUSE = timedelta(milliseconds=700)
 BURST_LIMIT = timedelta(seconds=3)
 #: Messages are counted over so long.
 WINDOW = timedelta(minutes=1)
+#: What is older has no part in what becomes of a message: it is too much for what was written up
+#: to a window before, which may itself have been too much, and a notice holds for one more.
+REACH = 3 * WINDOW
+#: Where more than that is written within `REACH`, only so much of it is looked at.
+FLOOD = 5000
 #: A chat as a whole gets so many times what one person in a group gets.
 SHARE = 3
 #: What the bot only overhears is answered where of 100 such answers at most so many are wrong.

@@ -15,7 +15,7 @@ from typing import get_args
 
 from kfbot.conversation import HistoryMessage, Language
 from kfbot.correction import Correction
-from kfbot.texts import small_talk, texts, wants_person
+from kfbot.texts import small_talk, texts, waiting_texts, wants_person
 
 #: A question is shown behind so many earlier ones of the customer, at most.
 CARRIED_QUESTIONS = 3
@@ -120,4 +120,7 @@ def _phrases() -> tuple[str, ...]:
         found += [says.handoff, says.handoff_asked, says.handoff_error, says.clarify]
         found += [says.handback, says.resolved, says.thanks_for_feedback, says.sorry_not_helpful]
         found += [says.expired, says.empty, says.chat_greeting, *says.small_talk.values()]
+        waits = waiting_texts(language)
+        found += [waits.unsure, waits.error, waits.noted, waits.notice, waits.gave_up]
+        found += [waits.not_helped, waits.closed.partition("{")[0], waits.closed_for_now]
     return tuple(found)

@@ -12,6 +12,7 @@ from kfbot.desk import AgentDesk
 from kfbot.errors import KfbotError
 from kfbot.inbox import DESK_TIMEOUT_SECONDS
 from kfbot.language import language_of
+from kfbot.store.assignment import AssignmentStore
 from kfbot.store.conversations import ConversationStore, OwnerChange
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.transcripts import TranscriptStore
@@ -29,12 +30,14 @@ class Handoff:
         conversations: ConversationStore,
         transcripts: TranscriptStore,
         outcomes: OutcomeStore,
+        assignments: AssignmentStore,
         channels: Mapping[str, ChannelAdapter],
         desks: Sequence[AgentDesk],
     ) -> None:
         self._conversations = conversations
         self._transcripts = transcripts
         self._outcomes = outcomes
+        self._assignments = assignments
         self._channels = channels
         self._desks = desks
 
@@ -47,9 +50,20 @@ class Handoff:
         return await self._change(conversation_id, "claim", agent)
 
     async def reply(
-        self, conversation_id: int, agent: str, text: str, *, internal: bool = False
+        self,
+        conversation_id: int,
+        agent: str,
+        text: str,
+        *,
+        internal: bool = False,
+        shown_as: str | None = None,
+        key: str | None = None,
     ) -> int:
         """Write to the customer, or (internal) to other agents; returns the message id.
+
+        Args:
+            shown_as: What is read instead of the agent's login.
+            key: The same key in the same conversation is the same message, stored once.
 
         Raises:
             ConversationChanged: Another agent has it, or there is none with this id.
@@ -63,6 +77,8 @@ class Handoff:
             internal=internal,
             pushed=pushed,
             text_length=self._text_length(conversation) if pushed else None,
+            shown_as=shown_as,
+            key=key,
         )
         return message_id
 
@@ -81,6 +97,18 @@ class Handoff:
             ConversationChanged: It is closed already.
         """
         return await self._change(conversation_id, "resolve", agent)
+
+    async def assign(self, conversation_id: int, to: str | None) -> Conversation:
+        """Give the case to an agent by login, or (None) back to the queue; nobody has to claim it.
+
+        An agent who has it loses it; the customer is not told.
+
+        Raises:
+            ConversationChanged: No case is open, or there is no such agent who may take it.
+        """
+        after = await self._assignments.assign(conversation_id, to)
+        logger.info("assigned", extra={"event": "conversation_assigned"})
+        return after
 
     async def _change(self, conversation_id: int, change: OwnerChange, agent: str) -> Conversation:
         before = await self._conversations.get(conversation_id)

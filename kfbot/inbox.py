@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 
 from kfbot.adapter import Capabilities, ChannelAdapter
 from kfbot.admin import failed_command
+from kfbot.batching import Batch, next_batch
 from kfbot.changes import EVERYTHING, Changes
 from kfbot.commands import parse
-from kfbot.conversation import Case, Conversation, bot_may_speak
+from kfbot.conversation import Case, Conversation, State, bot_may_speak
 from kfbot.desk import AgentDesk
-from kfbot.dialogue import Batch, Dialogue, next_batch
+from kfbot.dialogue import Dialogue
 from kfbot.errors import ConversationChanged, KfbotError, RowUnreadable, StoreUnavailable
 from kfbot.etiquette import answerable
 from kfbot.logs import logging_context
@@ -338,6 +339,8 @@ class Inbox:
 
 
 def _apology(conversation: Conversation, batch: Batch) -> Outcome:
+    if conversation.state is State.THREAD:
+        return failed_command(conversation, "")
     if not isinstance(batch.event, MessageReceived) or not answerable(batch.event):
         return Outcome(before=conversation, after=conversation)
     if parse(batch.event.text):

@@ -69,6 +69,8 @@ class LoadReport:
     counts: Mapping[str, int] = field(default_factory=dict)
     #: One line for each pair of FAQ entries that answer one question differently.
     conflicts: tuple[str, ...] = ()
+    #: "theirs by mine": FAQ entries that one added by hand comes before, since it asks the same.
+    overridden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,9 @@ class KnowledgeStatus:
     counts: Mapping[str, int] = field(default_factory=dict)
     #: True: it was taken back, and is loaded again only by hand.
     rolled_back: bool = False
+    #: Entries by hand, among the documents; see `LoadReport.overridden`.
+    added: int = 0
+    overridden: tuple[str, ...] = ()
     #: What was measured of it last, if anything …
     calibration: Calibration | None = None
     #: … and that it holds no more: the model or the signals are others now.
@@ -220,6 +225,9 @@ class KnowledgeBase(Protocol):
         Raises:
             KnowledgeBaseUnavailable: They cannot be embedded now.
         """
+
+    async def masked(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """The texts with private data of every kind masked, for what leaves the house."""
 
     async def fingerprint(self, name: str) -> str:
         """Differs once a file of its local sources does; files are not opened for it."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from kfbot.adapter import AdapterSettings, ChannelAdapter
 from kfbot.etiquette import Verdict, needed, overhearable, within_limit
-from kfbot.messages import ConversationId, MessageReceived
+from kfbot.messages import ConversationId, MessageEdited, MessageReceived
 from kfbot.store.manners import Asked, MannersStore
 from kfbot.store.work import StoredEvent
 
@@ -42,7 +42,8 @@ class Manners:
             StoreUnavailable: The database cannot be read.
         """
         per_minute = self._settings(event.conversation).messages_per_minute
-        ours = [one.inbox_id for one in stored if isinstance(one.event, MessageReceived)]
+        counted = MessageReceived | MessageEdited
+        ours = [one.inbox_id for one in stored if isinstance(one.event, counted)]
         standing = await self._store.standing(
             Asked(
                 event.conversation,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,10 @@ from pydantic import SecretStr
 from kfbot.bootstrap import open_database, open_knowledge
 from kfbot.errors import KnowledgeBaseError, SettingsError, StoreUnavailable
 from kfbot.knowledge_base import KnowledgeBase, Progress
-from kfbot.settings import DatabaseSettings, KnowledgeSettings, QdrantSettings, Settings
+from kfbot.knowledge_models import open_embedding, open_reranking
+from kfbot.knowledge_settings import KnowledgeSettings
+from kfbot.settings import DatabaseSettings, QdrantSettings, Settings
+from kfbot.store.calibrations import CalibrationStore
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
 from kfbot.store.schema import find_schema
@@ -86,6 +90,7 @@ async def run_calibration(
     *,
     files: Mapping[str, Sequence[str]],
     out_of_scope_percent: float | None = None,
+    replaces_labelled: bool = False,
     progress: Progress,
     report: Report,
 ) -> list[dict[str, Any]]:
@@ -97,7 +102,8 @@ async def run_calibration(
         files: Files and folders to measure instead of what is loaded, by the name of a
             knowledge base.
         out_of_scope_percent: So many of 100 customers' questions are out of scope; None: as
-            many as is usual.
+            many as is usual, or as there are among the operator's.
+        replaces_labelled: See `Bench`.
 
     Raises:
         KnowledgeBaseError: The input is bad, or a knowledge base cannot be asked.
@@ -112,21 +118,13 @@ async def run_calibration(
     for name in names:
         if name not in known:
             raise SettingsError(f"there is no knowledge base {name}, only {', '.join(known)}")
-    async with AsyncExitStack() as stack:
-        folder = stack.enter_context(TemporaryDirectory(prefix="kfbot-calibrate-"))
-        apart = _apart(settings, Path(folder), files)
-        if not files:
-            await _check_schema(apart)
-        database = await stack.enter_async_context(Database(apart.database_url))
-        base = None
-        if files:
-            await database.upgrade()
-        if files or asked is not None:
-            opening = open_knowledge(apart, database, report, models=settings.data_dir / "models")
-            base = await stack.enter_async_context(opening)
-        if files and base is not None:
-            await _load(base, files, progress, report)
-        bench = await _bench(settings, database, base, out_of_scope_percent, report)
+    opening = _bench_of(settings, files, asked is not None, progress, report)
+    async with opening as bench:
+        bench = replace(
+            bench,
+            out_of_scope=None if out_of_scope_percent is None else out_of_scope_percent / 100,
+            replaces_labelled=replaces_labelled,
+        )
         measured = await calibrate(bench, names or known, asked, progress)
     return [one.as_data() for one in measured]
 
@@ -147,42 +145,66 @@ async def calibrate_loaded(
     from knowledge.calibration.run import calibrate
 
     names = [state.name for state in await base.status()]
-    bench = await _bench(settings, database, base, None, report)
-    for one in await calibrate(bench, names, None, progress):
+    async with _bench(settings, database, base, report) as bench:
+        measured = await calibrate(bench, names, None, progress)
+    for one in measured:
         for note in one.notes:
             report(f"{one.knowledge_base}: {note}")
         if one.calibration is not None:
             await base.calibrate(one.knowledge_base, one.calibration)
 
 
-async def _bench(
+@asynccontextmanager
+async def _bench_of(
     settings: Settings,
-    database: Database,
-    base: KnowledgeBase | None,
-    out_of_scope_percent: float | None,
+    files: Mapping[str, Sequence[str]],
+    asks: bool,
+    progress: Progress,
     report: Report,
-) -> Bench:
-    from knowledge.calibration.curves import OUT_OF_SCOPE_PERCENT
-    from knowledge.calibration.run import Bench
-    from knowledge.embedding import open_embedder
+) -> AsyncIterator[Bench]:
+    """A bench over files, or over what is loaded; with a knowledge base if one is asked."""
+    with TemporaryDirectory(prefix="kfbot-calibrate-") as folder:
+        apart = _apart(settings, Path(folder), files)
+        if not files:
+            await _check_schema(apart)
+        async with Database(apart.database_url) as database, AsyncExitStack() as stack:
+            base = None
+            if files:
+                await database.upgrade()
+            if files or asks:
+                models = settings.data_dir / "models"
+                opening = open_knowledge(apart, database, report, models=models)
+                base = await stack.enter_async_context(opening)
+                await _load(base, files, progress, report)
+            yield await stack.enter_async_context(_bench(settings, database, base, report))
 
-    embedder = await asyncio.to_thread(
-        open_embedder,
-        settings.embedding.model,
-        settings.data_dir / "models",
-        api_key=settings.embedding.api_key.get_secret_value(),
-        report=report,
-    )
-    percent = OUT_OF_SCOPE_PERCENT if out_of_scope_percent is None else out_of_scope_percent
+
+@asynccontextmanager
+async def _bench(
+    settings: Settings, database: Database, base: KnowledgeBase | None, report: Report
+) -> AsyncIterator[Bench]:
+    """What is measured as it is, with the models of the settings."""
+    from kfbot.confidence import signals_version
+    from knowledge.calibration.run import Bench
+    from knowledge.vectors import key_of
+
+    embedder = await open_embedding(settings, report)
     store = KnowledgeStore(database)
-    return Bench(
-        base=base,
-        embedder=embedder,
-        generations=await store.generations(),
-        stored=store.chunks,
-        out_of_scope=percent / 100,
-        now=datetime.now(UTC),
-    )
+    stored = await CalibrationStore(database).find()
+    async with open_reranking(settings.reranker, report) as reranking:
+        signals = signals_version(reranking.key if reranking else "")
+        key = key_of(embedder)
+        yield Bench(
+            base=base,
+            embedder=embedder,
+            reranking=reranking,
+            generations=await store.generations(),
+            stored=store.chunks,
+            in_force={name: one for name, one in stored.items() if one.holds_for(key, signals)},
+            out_of_scope=None,
+            replaces_labelled=False,
+            now=datetime.now(UTC),
+        )
 
 
 def _apart(settings: Settings, folder: Path, files: Mapping[str, Sequence[str]]) -> Settings:

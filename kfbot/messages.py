@@ -89,6 +89,8 @@ class MessageReceived:
     addressed_to_bot: bool = True
     #: Others read along, and the answer too.
     in_group: bool = False
+    #: It was there before, and by an edit it is meant for the bot now.
+    is_edited: bool = False
     #: For debugging only; never stored.
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -103,6 +105,8 @@ class MessageEdited:
     sender: Sender
     sent_at: datetime
     text: str
+    #: False in a private chat alone.
+    in_group: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,8 @@ class ButtonPressed:
     sent_at: datetime
     #: Set where the platform shows the press as a message of the customer's own.
     message_id: str | None = None
+    #: False in a private chat alone.
+    in_group: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -10,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from kfbot.adapter import ChannelAdapter
-from kfbot.conversation import Conversation
+from kfbot.case_posts import is_unopened
+from kfbot.case_threads import CaseThreads
+from kfbot.conversation import Conversation, State
 from kfbot.errors import (
     ChannelError,
     ChannelUnauthorized,
@@ -20,6 +21,7 @@ from kfbot.errors import (
 )
 from kfbot.logs import logging_context
 from kfbot.messages import DeliveryReceipt
+from kfbot.platform_calls import answered
 from kfbot.store.lanes import Lane
 from kfbot.store.messages import MessageStore
 from kfbot.store.work import StoredMessage
@@ -64,8 +66,15 @@ class Outbox:
         messages: MessageStore,
         channels: Mapping[str, ChannelAdapter],
         clock: Callable[[], datetime],
+        threads: CaseThreads | None = None,
     ) -> None:
+        """Prepare.
+
+        Args:
+            threads: Cases in chats of agents; None: there are none.
+        """
         self._messages = messages
+        self._threads = threads
         self._channels = channels
         self._clock = clock
         #: Channels whose credentials were refused, and what the platform said.
@@ -98,11 +107,22 @@ class Outbox:
             raise ConversationChanged(f"the lease of lane {lane.conversation_id} is too old")
         with logging_context(message_id=stored.message.id):
             try:
+                if not await self._is_ready(lane, conversation, stored):
+                    return Delivered()
                 receipt = await self._send(stored)
             except ChannelError as error:
-                return await self._failed(stored, error)
+                return await self._failed(conversation, stored, error)
         self.stopped.pop(stored.message.conversation.channel, None)
-        return Delivered(released=await self._messages.sent(lane, stored, receipt))
+        released = await self._messages.sent(lane, stored, receipt)
+        if self._threads is not None:
+            await self._threads.sent(conversation, stored)
+        return Delivered(released=released)
+
+    async def _is_ready(
+        self, lane: Lane, conversation: Conversation, stored: StoredMessage
+    ) -> bool:
+        """False where the message was to be written first, or its thread to be opened."""
+        return self._threads is None or await self._threads.ready(lane, conversation, stored)
 
     async def _wait_until(self, stored: StoredMessage) -> datetime | None:
         """Until when the message has to wait, or it is to be looked at again; None: it may go."""
@@ -136,27 +156,18 @@ class Outbox:
         adapter = self._channels.get(channel)
         if adapter is None:
             raise ChannelUnavailable(channel, "no such channel is configured")
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-                return await adapter.send(stored.message)
-        except TimeoutError:
-            raise ChannelUnavailable(channel, "no answer in time") from None
-        except ChannelError:
-            raise
-        except Exception as error:
-            # A fault of the adapter's own: counted like any other, or it would be met forever.
-            logger.exception("adapter failed", extra={"event": "adapter_failed"})
-            raise ChannelUnavailable(channel, type(error).__name__) from None
+        sent = adapter.send(stored.message)
+        return await answered(adapter, sent, seconds=SEND_TIMEOUT_SECONDS)
 
-    async def _failed(self, stored: StoredMessage, error: ChannelError) -> Delivered:
+    async def _failed(
+        self, conversation: Conversation, stored: StoredMessage, error: ChannelError
+    ) -> Delivered:
         now = self._clock()
         if isinstance(error, ChannelUnauthorized):
             if error.channel not in self.stopped:
                 logger.error("%s", error, extra={"event": "channel_unauthorized"})
             self.stopped[error.channel] = str(error)
-        # Refused credentials are for a person to mend: the message waits for that.
-        late = isinstance(error, ChannelUnavailable) and now - stored.created_at > GIVEN_UP_AFTER
-        if late or isinstance(error, MessageRejected):
+        if _is_final(conversation, error, now - stored.created_at):
             await self._messages.not_sent(stored, str(error), retry_at=None)
             logger.error("given up: %s", error, extra={"event": "message_dead"})
             return Delivered()
@@ -167,3 +178,14 @@ class Outbox:
         await self._messages.not_sent(stored, str(error), retry_at=now + pause)
         logger.warning("not sent: %s", error, extra={"event": "message_postponed"})
         return Delivered(wait_until=now + pause)
+
+
+def _is_final(conversation: Conversation, error: ChannelError, age: timedelta) -> bool:
+    """True where a message is given up."""
+    # Refused credentials are for a person to mend: the message waits for that.
+    if isinstance(error, ChannelUnauthorized):
+        return False
+    # So is a chat of agents that the bot was taken out of: the case waits for its thread.
+    if conversation.state is State.THREAD:
+        return age > GIVEN_UP_AFTER and not is_unopened(conversation)
+    return isinstance(error, MessageRejected) or age > GIVEN_UP_AFTER

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from kfbot.errors import KfbotError
 from kfbot.knowledge_base import KnowledgeBase
-from kfbot.settings import KnowledgeSettings
+from kfbot.knowledge_settings import KnowledgeSettings
 
 logger = logging.getLogger(__name__)
 

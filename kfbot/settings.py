@@ -8,17 +8,16 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -31,6 +30,9 @@ from pydantic_settings import (
 )
 
 from kfbot.errors import SettingsError
+from kfbot.handoff_settings import HandoffSettings
+from kfbot.knowledge_settings import ADDRESS, KnowledgeName, KnowledgeSettings
+from kfbot.model_settings import EmbeddingSettings, RerankerSettings, Section
 
 #: Channels that need no section: the chat page, the HTTP API, `kfbot chat`.
 OWN_CHANNELS = ("web", "api", "terminal")
@@ -38,71 +40,16 @@ OWN_CHANNELS = ("web", "api", "terminal")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9.+-]*://")
-_READ_BY = re.compile(r"https?|git\+(?:https?|ssh|file)", re.IGNORECASE)
-
-
-def _known_source(source: str) -> str:
-    """A source as it is.
+def _network(text: str) -> str:
+    """An address or a network as it is.
 
     Raises:
-        ValueError: It is an address that nothing reads.
+        ValueError: It is none.
     """
-    scheme, _, rest = source.partition("://")
-    if not _ADDRESS.match(source) or (rest and _READ_BY.fullmatch(scheme)):
-        return source
-    raise ValueError("an address begins with https://, http://, git+https:// or git+ssh://")
+    return str(ip_network(text))
 
 
-#: The kinds of `knowledge.cleaning.masking`.
-PrivateData = Literal[
-    "email", "id_card", "iban", "bank_card", "us_ssn", "passport",
-    "mobile", "phone", "ip", "plate", "address", "name",
-]  # fmt: skip
-
-
-class FieldSettings(_Section):
-    """`[knowledge.<name>.fields]`: what documents get for filters beside what they say."""
-
-    #: What folders and file names tell: "{product}/{version}/", "manuals/{product}-{language}.md".
-    path: str = ""
-
-
-class KnowledgeSettings(_Section):
-    """`[knowledge.<name>]`: one knowledge base."""
-
-    #: Files, folders, archives and addresses; see docs/sources.md. Paths are relative to the
-    #: settings file, folders are read recursively.
-    sources: tuple[Annotated[str, AfterValidator(_known_source)], ...] = Field(min_length=1)
-    #: Addresses may lead to private networks and to this machine.
-    allow_private: bool = False
-    #: Pages that are asked for at most for one web source.
-    max_pages: int = Field(default=1000, ge=1, le=100_000)
-    #: What it is about; where there are hundreds, it helps to find the right one.
-    description: str = ""
-    #: It is for questions in these languages; empty: for all, also across languages.
-    languages: tuple[Literal["zh", "en"], ...] = ()
-    #: Channels whose customers are answered from it; empty: all.
-    channels: tuple[str, ...] = ()
-    fields: FieldSettings = FieldSettings()
-    #: Loaded again so often; 0: only when somebody asks for it.
-    reload_every_minutes: float = Field(default=0, ge=0, le=60 * 24 * 366)
-    #: Loaded soon after a file of a local source has changed.
-    reload_on_change: bool = False
-    #: Private data masked before anything is stored: kinds, or "default"; see docs/cleaning.md.
-    mask: tuple[PrivateData, ...] | Literal["default"] = "default"
-    #: What is never masked: "400-123-4567", "*@example.com".
-    keep: tuple[str, ...] = ()
-    #: Broken characters are repaired, residue of layout is dropped, and of documents that say
-    #: the same one is kept; a step that is not named is not taken.
-    clean: tuple[Literal["repair", "noise", "duplicates"], ...] = ("repair", "noise", "duplicates")
-
-
-class WebSettings(_Section):
+class WebSettings(Section):
     """`[web]`: the HTTP server."""
 
     host: str = "127.0.0.1"
@@ -110,9 +57,12 @@ class WebSettings(_Section):
     #: Bearer tokens of the HTTP API, long and random. Needed on every address but
     #: loopback.
     tokens: tuple[Annotated[SecretStr, Field(min_length=1)], ...] = ()
+    #: Proxies whose X-Forwarded-For is believed where failed sign-ins are counted: addresses,
+    #: or networks as 10.0.0.0/8.
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = ("127.0.0.1", "::1")
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """`[database]`: where conversations and knowledge are kept."""
 
     #: SQLAlchemy URL with an async driver; empty: SQLite in the data folder.
@@ -120,14 +70,6 @@ class DatabaseSettings(_Section):
     #: Events that were worked on and messages that were sent are kept so long; transcripts are
     #: not among them. Within that time an event that a platform repeats is recognised.
     keep_finished_days: int = Field(default=30, ge=1, le=36_500)
-
-
-class EmbeddingSettings(_Section):
-    """`[embedding]`: the model that turns texts into vectors."""
-
-    #: "bundled", a folder, a Hugging Face name, or the URL of an OpenAI-compatible endpoint.
-    model: str = "bundled"
-    api_key: SecretStr = SecretStr("")
 
 
 def _http_address(url: str) -> str:
@@ -144,7 +86,7 @@ def _http_address(url: str) -> str:
     raise ValueError("write https://HOST:PORT or http://HOST:PORT, the key into api_key")
 
 
-class QdrantSettings(_Section):
+class QdrantSettings(Section):
     """`[qdrant]`: a server that holds what is searched, instead of the data folder."""
 
     #: https://HOST:6333; empty: the embedded engine, without any server.
@@ -171,7 +113,7 @@ class QdrantSettings(_Section):
         return self
 
 
-class DecisionSettings(_Section):
+class DecisionSettings(Section):
     """`[decision]`: when the bot answers by itself."""
 
     #: The dial: of 100 answers at most so many may be wrong, by the bot's own estimate.
@@ -187,12 +129,14 @@ class Settings(BaseSettings):
     data_dir: Path = Path("var")
     #: Sections are validated by their adapters; they hold secrets, so they never print.
     channels: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
-    knowledge: dict[str, KnowledgeSettings] = Field(default_factory=dict)
+    knowledge: dict[KnowledgeName, KnowledgeSettings] = Field(default_factory=dict)
     web: WebSettings = WebSettings()
     database: DatabaseSettings = DatabaseSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+    reranker: RerankerSettings = RerankerSettings()
     qdrant: QdrantSettings = QdrantSettings()
     decision: DecisionSettings = DecisionSettings()
+    handoff: HandoffSettings = HandoffSettings()
     #: "text" for people, "json" for machines.
     log_format: str = Field(default="text", pattern="^(text|json)$")
 
@@ -385,7 +329,7 @@ def _absolute(settings: Settings, base: Path) -> Settings:
 
 
 def _absolute_source(source: str, base: Path) -> str:
-    return source if _ADDRESS.match(source) else str(base / source)
+    return source if ADDRESS.match(source) else str(base / source)
 
 
 def _absolute_url(url: str, base: Path) -> str:

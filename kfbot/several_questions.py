@@ -89,7 +89,7 @@ def answered_together(whole: Turn, parts: Sequence[Turn], language: Language) ->
     """One turn for a message with several questions.
 
     Answers that name the same document are given once. Where only some of the questions can be
-    answered, that is done, and a person is asked for the rest.
+    answered, that is done, and a person is asked for the rest: none is passed over.
 
     Args:
         whole: What the message as one question comes to.
@@ -101,22 +101,41 @@ def answered_together(whole: Turn, parts: Sequence[Turn], language: Language) ->
             answers.setdefault(part.ranked[0], part)
     unsure = [part for part in parts if part.decision in ("clarify", "handoff")]
     given = list(answers.values())
-    if not given or (len(given) == 1 and whole.decision == "answer"):
-        # The questions are sides of one.
+    if whole.decision == "answer" and len(given) < 2:
+        # The questions are sides of one, but for those that lead elsewhere.
+        told = _told(whole)
+        unsure = [part for part in unsure if not part.ranked or part.ranked[0] not in told]
+        if not unsure:
+            return whole
+        given = given or [whole]
+    if not given:
         return whole
+    firsts = (turn.ranked[0] for turn in given)
     merged = replace(
         given[0],
         question=whole.question,
         text="\n\n".join(dict.fromkeys(turn.text for turn in given)),
         citations=tuple(citation for turn in given for citation in turn.citations),
         context="\n\n".join(turn.context for turn in given),
-        ranked=tuple(dict.fromkeys((*answers, *given[0].ranked, *whole.ranked)))[:10],
+        ranked=tuple(dict.fromkeys((*firsts, *given[0].ranked, *whole.ranked)))[:10],
     )
-    if not unsure:
-        return merged
-    asked = shorten(unsure[0].question.rsplit("\n", 1)[-1], QUOTED_LENGTH, placeholder="…")
+    return _with_rest(merged, unsure, language) if unsure else merged
+
+
+def _told(answer: Turn) -> set[tuple[str, str]]:
+    """The documents that an answer was made of."""
+    cited = {citation.id for citation in answer.citations}
+    return {answer.ranked[0], *(one for one in answer.ranked if one[1] in cited)}
+
+
+def _with_rest(answer: Turn, unsure: Sequence[Turn], language: Language) -> Turn:
+    """The answer, behind it the questions that a person gets."""
+    asked = " / ".join(
+        shorten(part.question.rsplit("\n", 1)[-1], QUOTED_LENGTH, placeholder="…")
+        for part in unsure
+    )
     rest = texts(language).handoff_rest.format(question=asked)
-    return replace(merged, decision="handoff", reason="unsure", text=f"{merged.text}\n\n{rest}")
+    return replace(answer, decision="handoff", reason="unsure", text=f"{answer.text}\n\n{rest}")
 
 
 def _clauses(line: str) -> list[str]:

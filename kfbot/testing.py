@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from kfbot import confidence
 from kfbot.adapter import AdapterSettings, Capabilities, ChannelAdapter
-from kfbot.calibration import Calibration
+from kfbot.calibration import Calibration, Signal
 from kfbot.chat_model import ChatMessage
 from kfbot.conversation import Case
 from kfbot.errors import ChannelError, ChatModelUnavailable, KnowledgeBaseUnavailable
@@ -24,7 +24,7 @@ from kfbot.knowledge_base import (
     Retrieval,
 )
 from kfbot.language import language_of
-from kfbot.messages import DeliveryReceipt, InboundEvent, OutboundMessage, Role
+from kfbot.messages import ConversationId, DeliveryReceipt, InboundEvent, OutboundMessage, Role
 
 
 class FakeAdapter(ChannelAdapter):
@@ -42,6 +42,13 @@ class FakeAdapter(ChannelAdapter):
         self.sent: list[OutboundMessage] = []
         #: Raised by the next calls of `send`, one each.
         self.failures: list[ChannelError] = []
+        #: Threads that were begun: chat and title.
+        self.threads: list[tuple[str, str]] = []
+        #: Raised by the next calls of `open_thread`, one each.
+        self.thread_failures: list[ChannelError] = []
+        #: Titles that threads got later on, and threads that were closed.
+        self.renamed: list[tuple[ConversationId, str]] = []
+        self.closed: list[ConversationId] = []
         self._said: asyncio.Queue[InboundEvent] = asyncio.Queue()
 
     async def send(self, message: OutboundMessage) -> DeliveryReceipt:
@@ -49,6 +56,18 @@ class FakeAdapter(ChannelAdapter):
             raise self.failures.pop(0)
         self.sent.append(message)
         return DeliveryReceipt((f"fake-{len(self.sent)}",))
+
+    async def open_thread(self, chat: str, title: str) -> str:
+        if self.thread_failures:
+            raise self.thread_failures.pop(0)
+        self.threads.append((chat, title))
+        return f"thread-{len(self.threads)}"
+
+    async def rename_thread(self, conversation: ConversationId, title: str) -> None:
+        self.renamed.append((conversation, title))
+
+    async def close_thread(self, conversation: ConversationId) -> None:
+        self.closed.append(conversation)
 
     def say(self, event: InboundEvent) -> None:
         """Let `listen` yield an event."""
@@ -67,6 +86,8 @@ class FakeKnowledgeBase:
     #: Set to make every search fail.
     broken: bool = False
     searched: list[str] = field(default_factory=list)
+    #: What was said before a question, and searched for with it.
+    leaned_on: list[str] = field(default_factory=list)
     #: How often it was told to look for what others loaded.
     refreshed: int = 0
     calibration: Calibration | None = None
@@ -84,6 +105,7 @@ class FakeKnowledgeBase:
         if self.broken:
             raise KnowledgeBaseUnavailable("the fake is broken")
         self.searched.append(query)
+        self.leaned_on += earlier
         asked = [query, *(f"{before} {query}" for before in earlier)]
         ranked = sorted(
             (
@@ -138,6 +160,9 @@ class FakeKnowledgeBase:
         for place, question in enumerate(questions):
             groups.setdefault(frozenset(question.lower().split()), []).append(place)
         return tuple(sorted((tuple(group) for group in groups.values()), key=len, reverse=True))
+
+    async def masked(self, texts: Sequence[str]) -> tuple[str, ...]:
+        return tuple(re.sub(r"\d{11}", "[mobile]", text) for text in texts)
 
     async def fingerprint(self, name: str) -> str:
         return str(sorted(self.entries.items()))
@@ -222,7 +247,7 @@ class FakeChatModel:
 
 def evidence_for(decision: str) -> dict[str, float]:
     """Evidence that makes the bot answer, clarify or hand off, whatever the fitted numbers."""
-    signals: dict[str, confidence.Signal] = {}
+    signals: dict[str, Signal] = {}
     for part in _parts(confidence.model("faq", "first")):
         signals |= part.signals
     for strength in range(30, -31, -1):

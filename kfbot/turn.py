@@ -22,7 +22,7 @@ from kfbot.conversation import (
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Scope
 from kfbot.language import language_of
-from kfbot.messages import ButtonAction, Citation, ConversationId, OutboundKind
+from kfbot.messages import ButtonAction, Citation, ConversationId, OutboundKind, Sender
 from kfbot.texts import Texts, texts
 
 
@@ -58,6 +58,29 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CaseStep:
+    """What an agent does to a case from its thread, in a chat of agents."""
+
+    case_id: int
+    #: The customer's.
+    conversation_id: int
+    agent: Sender
+    #: None: a note for other agents.
+    change: Literal["claim", "hand_back", "resolve"] | None
+    #: The agent's words: to the customer, or the note.
+    text: str = ""
+    #: Told to the customer.
+    notice: str = ""
+    #: False: the customer's side fetches messages by itself.
+    pushed: bool = True
+    #: Longer texts go to the customer in parts; None: there is no limit.
+    text_length: int | None = None
+    #: Said in the thread where it cannot be done: another "{agent}" has it; the case is closed.
+    taken: str = ""
+    closed: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """Everything that a turn changes; nothing of it is done before it is committed."""
 
@@ -76,6 +99,10 @@ class Outcome:
     pause: bool | None = None
     #: Begun once the outcome is committed.
     load: Load | None = None
+    #: What an admin commanded is done and said whoever owns the conversation by then.
+    is_command: bool = False
+    #: Done to another conversation, in the same transaction.
+    case_step: CaseStep | None = None
 
 
 async def take_turn(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
-from kfbot import confidence
 from kfbot.calibration import Calibration
 from kfbot.store.calibrations import CalibrationStore
 
@@ -15,9 +15,17 @@ logger = logging.getLogger(__name__)
 class Calibrations:
     """What is stored, but for what was measured with another model or other signals."""
 
-    def __init__(self, store: CalibrationStore, embedding_key: str) -> None:
+    def __init__(self, store: CalibrationStore, embedding_key: str, signals: str) -> None:
+        """Prepare, without reading anything.
+
+        Args:
+            signals: Those in use, as `confidence.signals_version` says.
+        """
         self._store = store
         self._embedding_key = embedding_key
+        self._signals = signals
+        #: Who reads first is done first: or an older state would come after a newer one.
+        self._reading = asyncio.Lock()
         self._stored: Mapping[str, Calibration] = {}
         #: What was said to be of no use any more.
         self._told: dict[str, Calibration] = {}
@@ -28,13 +36,14 @@ class Calibrations:
         Raises:
             StoreUnavailable: The database cannot be read; what was known stays.
         """
-        self._stored = await self._store.find()
+        async with self._reading:
+            self._stored = await self._store.find()
         for name, one in self._stored.items():
             if not self._holds(one) and self._told.get(name) != one:
                 self._told[name] = one
                 logger.warning(
-                    "calibration of %s was made with another model or other signals and is not"
-                    " used: run kfbot calibrate %s",
+                    "calibration of %s was made with another model, another reranker or other"
+                    " signals and is not used: run kfbot calibrate %s",
                     name,
                     name,
                     extra={"event": "calibration_stale"},
@@ -64,4 +73,4 @@ class Calibrations:
         return {name: one for name, one in found.items() if self._holds(one)}
 
     def _holds(self, one: Calibration) -> bool:
-        return one.holds_for(self._embedding_key, confidence.signals_version())
+        return one.holds_for(self._embedding_key, self._signals)

@@ -74,16 +74,26 @@ def compare(
         files_gone={
             path for path in known_files.keys() - paths if not _is_below(path, seen.unreached)
         },
-        report=LoadReport(
-            knowledge_base=name,
-            added=len(comparison.written.keys() - stored.keys()),
-            changed=len(comparison.changed),
-            removed=len(removed),
-            unchanged=len(stored) - len(comparison.changed) - len(removed),
-            duplicates=comparison.duplicates,
-            unreadable=(*seen.unreadable, *comparison.unreadable),
-            counts=dict(comparison.counts),
-        ),
+        report=_report(name, seen, comparison, stored, len(removed)),
+    )
+
+
+def _report(
+    name: str,
+    seen: Seen,
+    comparison: _Comparison,
+    stored: Mapping[str, DocumentRow],
+    removed: int,
+) -> LoadReport:
+    return LoadReport(
+        knowledge_base=name,
+        added=len(comparison.written.keys() - stored.keys()),
+        changed=len(comparison.changed),
+        removed=removed,
+        unchanged=len(stored) - len(comparison.changed) - removed,
+        duplicates=comparison.duplicates,
+        unreadable=(*seen.unreadable, *comparison.unreadable),
+        counts=dict(comparison.counts),
     )
 
 

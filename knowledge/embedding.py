@@ -125,7 +125,7 @@ class HuggingFaceEmbedder:
         self._model.to(self._device).eval()
         self._prefixes = _Prefixes(model)
         self.dimensions = int(self._model.config.hidden_size)
-        self.key = _model_key(model, getattr(self._model.config, "_commit_hash", None))
+        self.key = weights_key(model, getattr(self._model.config, "_commit_hash", None))
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of questions, one row each."""
@@ -159,7 +159,7 @@ class HuggingFaceEmbedder:
         return np.asarray(means.cpu().numpy(), dtype=np.float32)
 
 
-def _model_key(model: str, commit: str | None) -> str:
+def weights_key(model: str, commit: str | None) -> str:
     """A hub model is known by its commit, a folder by the content of its weights."""
     folder = Path(model)
     if not folder.is_dir():

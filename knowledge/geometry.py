@@ -109,6 +109,11 @@ def generic_means(embedder: Embedder) -> Vectors:
     )
 
 
+def centre(rows: Vectors, general: Vectors) -> Vectors:
+    """The mean of vectors; the fewer there are, the nearer to what holds in general."""
+    return np.asarray((rows.sum(0) + _PRIOR * general) / (len(rows) + _PRIOR), np.float32)
+
+
 def language_number(text: str) -> int:
     """The place of a text's language in LANGUAGES."""
     return LANGUAGES.index(language_of(text))
@@ -147,6 +152,32 @@ def survey(arrays: Arrays, texts: Sequence[str], generic: Vectors) -> dict[str, 
     return found
 
 
+def placed(
+    prepared: Mapping[str, NDArray[Any]],
+    vectors: Vectors,
+    languages: NDArray[np.uint8],
+    owner: NDArray[np.int64],
+    size: int,
+) -> dict[str, NDArray[np.float16]]:
+    """The rows of `survey` for more FAQ entries, in the space that it has found.
+
+    Args:
+        owner: Of each vector its entry, from 0; there are `size`.
+    """
+    white = (vectors - prepared["faq_asked"][languages]) @ prepared["faq_whiten"]
+    shifted = unit(white)
+    means = np.zeros((size, vectors.shape[1]), np.float32)
+    centroids = np.zeros_like(means)
+    np.add.at(means, owner, white)
+    means /= np.maximum(np.bincount(owner, minlength=size), 1)[:, None]
+    np.add.at(centroids, owner, shifted)
+    return {
+        "shifted": shifted.astype(np.float16),
+        "centroids": unit(centroids).astype(np.float16),
+        "means": means.astype(np.float16),
+    }
+
+
 def _survey_kind(
     kind: PassageKind,
     arrays: Arrays,
@@ -180,7 +211,7 @@ def _centre(
     if kind == "document" and len(rows) > _PRIOR:
         return np.asarray(rows.mean(0), np.float32)
     prior = general if kind == "faq" or not len(rows) else raw.mean(0)
-    return np.asarray((rows.sum(0) + _PRIOR * prior) / (len(rows) + _PRIOR), np.float32)
+    return centre(rows, prior)
 
 
 def _whitening(kind: PassageKind, raw: Vectors, owner: NDArray[np.int32]) -> Vectors:

@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,15 +22,19 @@ from numpy.typing import NDArray
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import PassageKind
 from knowledge import labels, terms
+from knowledge.added_points import AddedPoints
 from knowledge.points import KINDS, Abroad, Engine, Found, Points
 from knowledge.shard import ENGINE, Embedded
 
 #: Raise it when the files of an index, or what ranking keeps there, change.
-FORMAT = f"7 terms:{terms.VERSION}"
+FORMAT = f"8 terms:{terms.VERSION}"
 
 _STAMP = "stamp.json"
-_DOCUMENTS = "documents.jsonl"
+DOCUMENTS = "documents.jsonl"
 _PREPARED = "prepared."
+_BASE = "base.json"
+#: What `extension` wrote of points that were added.
+ADDED = "added.jsonl"
 _EMBEDDED = Embedded()
 
 
@@ -120,6 +125,21 @@ class DocumentEntry:
     duplicates: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What an index was built from at first; what was added since lies behind it."""
+
+    stamp: Stamp
+    #: How many of each are from then.
+    points: int
+    documents: int
+    prototypes: int
+    #: Entries by hand that it was built with; see `index_build.entry_mark`.
+    entries: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    #: Documents that are in force no more, by number.
+    hidden: Sequence[int] = ()
+
+
 class Index:
     """An open index: immutable, for one thread. `Shelf.borrow` keeps it open while it is asked."""
 
@@ -130,14 +150,16 @@ class Index:
         arrays: Arrays,
         prepared: Mapping[str, Any],
         folder: Path,
+        base: Base,
     ) -> None:
         self.stamp = stamp
+        self.base = base
         self.arrays = arrays
         #: What `ranking.prepare` kept for this index.
         self.prepared = prepared
         self._points = points
         self._offsets = _mapped(folder / "offsets.npy")
-        self._documents = (folder / _DOCUMENTS).open("rb")
+        self._documents = (folder / DOCUMENTS).open("rb")
 
     @classmethod
     def open(cls, folder: Path, stamp: Stamp, engine: Engine = _EMBEDDED) -> Self:
@@ -151,16 +173,16 @@ class Index:
         """
         _check(folder, stamp)
         try:
-            arrays = Arrays.load(folder)
-            prepared = {
-                path.name.removeprefix(_PREPARED).removesuffix(".npy"): _mapped(path)
-                for path in folder.glob(f"{_PREPARED}*.npy")
-            }
-            points = engine.open(folder, stamp, len(arrays.owner))
+            base, arrays, prepared = read_base(folder), Arrays.load(folder), load_prepared(folder)
+            points = engine.open(folder, base.stamp, base.points)
         except (OSError, ValueError) as error:
             raise KnowledgeBaseUnavailable(f"index {folder}: {error}") from error
         try:
-            return cls(stamp, points, arrays, prepared, folder)
+            if (folder / ADDED).exists():
+                lines = (folder / ADDED).read_bytes().splitlines()
+                payloads, held = zip(*map(json.loads, lines), strict=True) if lines else ((), ())
+                points = AddedPoints(points, base, arrays, prepared, payloads, held)
+            return cls(stamp, points, arrays, prepared, folder, base)
         except (OSError, ValueError) as error:
             points.close()
             raise KnowledgeBaseUnavailable(f"index {folder}: {error}") from error
@@ -198,7 +220,8 @@ class Index:
 
     def questions(self, where: Mapping[str, str]) -> list[str]:
         """The questions of all FAQ entries whose fields match a filter."""
-        entries = (self.document(number) for number in range(len(self.arrays.kinds)))
+        numbers = set(range(len(self.arrays.kinds))) - set(self.base.hidden)
+        entries = (self.document(number) for number in sorted(numbers))
         return [
             entry.question
             for entry in entries
@@ -246,22 +269,45 @@ def remove_old(folder: Path, keep: Stamp) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def count_points(folder: Path) -> int:
-    """How many points the index in a folder has.
+def read_base(folder: Path) -> Base:
+    """What the index in a folder was built from.
 
     Raises:
         KnowledgeBaseUnavailable: It must be built again.
     """
     try:
-        return len(_mapped(folder / "owner.npy"))
-    except (OSError, ValueError) as error:
+        found = json.loads((folder / _BASE).read_text(encoding="utf-8"))
+        found["stamp"] = Stamp(**found["stamp"])
+        found["entries"] = {id: (made, asked) for id, (made, asked) in found["entries"].items()}
+        return Base(**found)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise KnowledgeBaseUnavailable(f"index {folder}: {error}") from error
+
+
+def save_base(folder: Path, base: Base) -> None:
+    """Write down what an index was built from."""
+    (folder / _BASE).write_text(json.dumps(asdict(base)), encoding="utf-8")
+
+
+def find_documents(
+    folder: Path, ids: Collection[str], count: int
+) -> dict[str, tuple[int, DocumentEntry]]:
+    """Documents among the first so many of an index, by id, each with its number. Blocks."""
+    # An id stands first in its line: most lines need not be read as JSON.
+    wanted = {json.dumps({"document_id": id}, ensure_ascii=False).encode()[:-1] for id in ids}
+    found: dict[str, tuple[int, DocumentEntry]] = {}
+    with (folder / DOCUMENTS).open("rb") as file:
+        for number, line in enumerate(islice(file, count)):
+            if line.partition(b', "kind": ')[0] in wanted:
+                entry = DocumentEntry(**json.loads(line))
+                found[entry.document_id] = (number, entry)
+    return found
 
 
 def save_documents(folder: Path, lines: Sequence[bytes]) -> None:
     """Write the documents of an index, one JSON line each."""
     np.save(folder / "offsets.npy", np.cumsum([0, *map(len, lines)], dtype=np.int64))
-    with (folder / _DOCUMENTS).open("wb") as file:
+    with (folder / DOCUMENTS).open("wb") as file:
         file.writelines(lines)
 
 
@@ -269,6 +315,14 @@ def save_prepared(folder: Path, prepared: Mapping[str, NDArray[Any]]) -> None:
     """Write what `ranking.prepare` made."""
     for name, array in prepared.items():
         np.save(folder / f"{_PREPARED}{name}.npy", array)
+
+
+def load_prepared(folder: Path) -> dict[str, NDArray[Any]]:
+    """Map all that was prepared into memory."""
+    return {
+        path.name.removeprefix(_PREPARED).removesuffix(".npy"): _mapped(path)
+        for path in folder.glob(f"{_PREPARED}*.npy")
+    }
 
 
 def read_prepared(folder: Path, stamp: Stamp, names: Collection[str]) -> dict[str, NDArray[Any]]:

@@ -8,12 +8,13 @@ a Qdrant server keeps the points, the child writes them there, reached by what i
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import shutil
 import sys
 from array import array
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ from knowledge.shard import ENGINE, FOLDER, Shard, ShardPoint
 
 if TYPE_CHECKING:
     # The child has no use for SQLAlchemy, which takes half a second to import.
-    from kfbot.store.knowledge_rows import StoredDocument
+    from kfbot.store.knowledge_rows import ChunkRow, StoredDocument
 
 #: Chunks that the server writes down between two turns of the event loop.
 _BATCH = 200
@@ -61,7 +62,7 @@ async def build(
         await write_job(documents, stamp, job, duplicates)
         await asyncio.to_thread(np.save, job / "generic.npy", generic)
         await _run(job, order)
-        await asyncio.to_thread(_move, job / "index", target)
+        await asyncio.to_thread(move, job / "index", target)
     except OSError as error:
         raise KnowledgeBaseUnavailable(f"index of {stamp.knowledge_base}: {error}") from error
     finally:
@@ -105,6 +106,7 @@ class _JobWriter:
         self._points = (job / "points.jsonl").open("wb")
         self._vectors = (job / "vectors.f16").open("wb")
         self._count = 0
+        self._entries: dict[str, tuple[str, str]] = {}
         self._lengths: dict[PassageKind, int] = dict.fromkeys(KINDS, 0)
         self._sizes: dict[PassageKind, int] = dict.fromkeys(KINDS, 0)
 
@@ -112,28 +114,13 @@ class _JobWriter:
         """Write some documents with their points."""
         for stored in batch:
             row = stored.document
-            is_faq = row.kind == "faq"
-            entry = index.DocumentEntry(
-                document_id=row.document_id,
-                kind=row.kind,
-                title=row.title,
-                url=row.url,
-                question=stored.chunks[0].text if is_faq and stored.chunks else "",
-                answer=row.answer,
-                fields=row.fields,
-                duplicates=self._duplicates.get(row.document_id, []),
-            )
-            self._documents.write(_line(asdict(entry)))
+            if row.source != "file":
+                self._entries[row.document_id] = entry_mark(stored)
+            alike = self._duplicates.get(row.document_id, ())
+            self._documents.write(json_line(document_entry(stored, alike)))
             for chunk in stored.chunks:
-                payload = {
-                    "chunk_id": chunk.id,
-                    "document_id": row.document_id,
-                    "kind": row.kind,
-                    "heading": chunk.heading,
-                    "text": chunk.text,
-                    "page": chunk.page,
-                }
-                self._points.write(_line([self._count, payload, chunk.terms]))
+                payload = payload_of(stored, chunk)
+                self._points.write(json_line([self._count, payload, chunk.terms]))
                 self._vectors.write(chunk.vector)
                 self._lengths[row.kind] += sum(chunk.terms.values())
                 self._sizes[row.kind] += 1
@@ -147,11 +134,51 @@ class _JobWriter:
     def finish(self, stamp: index.Stamp) -> None:
         """Say what is to be made of it."""
         averages = {kind: self._lengths[kind] / max(self._sizes[kind], 1) for kind in KINDS}
-        order = {"stamp": asdict(stamp), "average_lengths": averages}
+        order = {"stamp": asdict(stamp), "average_lengths": averages, "entries": self._entries}
         (self._job / "job.json").write_text(json.dumps(order), encoding="utf-8")
 
 
-def _line(value: Any) -> bytes:
+def document_entry(stored: StoredDocument, duplicates: Sequence[str] = ()) -> dict[str, Any]:
+    """What an index keeps of a document: an `index.DocumentEntry`, as it is written."""
+    row = stored.document
+    entry = index.DocumentEntry(
+        document_id=row.document_id,
+        kind=row.kind,
+        title=row.title,
+        url=row.url,
+        question=stored.chunks[0].text if row.kind == "faq" and stored.chunks else "",
+        answer=row.answer,
+        fields=row.fields,
+        duplicates=duplicates,
+    )
+    return asdict(entry)
+
+
+def payload_of(stored: StoredDocument, chunk: ChunkRow) -> dict[str, Any]:
+    """What is kept of a point."""
+    return {
+        "chunk_id": chunk.id,
+        "document_id": stored.document.document_id,
+        "kind": stored.document.kind,
+        "heading": chunk.heading,
+        "text": chunk.text,
+        "page": chunk.page,
+    }
+
+
+def entry_mark(stored: StoredDocument) -> tuple[str, str]:
+    """By what an entry by hand is known to be as it was, and what it asks."""
+    # The child has no use for what cleaning imports.
+    from knowledge.cleaning.duplicates import same_question
+
+    found = hashlib.blake2s(stored.document.content_hash.encode())
+    for chunk in stored.chunks:
+        found.update(chunk.id.encode())
+    return found.hexdigest(), same_question(stored.document.signature).hex()
+
+
+def json_line(value: Any) -> bytes:
+    """A line of JSON."""
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
@@ -172,7 +199,8 @@ async def _run(job: Path, order: Mapping[str, Any] | None) -> None:
         raise KnowledgeBaseUnavailable(f"the index could not be built: {reason}")
 
 
-def _move(made: Path, target: Path) -> None:
+def move(made: Path, target: Path) -> None:
+    """Give an index that is complete its name, in place of one that has it."""
     if target.exists():
         shutil.rmtree(target)
     made.replace(target)
@@ -202,7 +230,17 @@ def make(job: Path, order: Mapping[str, Any] | None = None) -> None:
     generic = np.load(job / "generic.npy")
     prepared = ranking.prepare(arrays, documents, collector.texts, generic)
     prepared |= routing.summarise(arrays, prepared["answer_terms"])
+    prepared["faq_length"] = np.array([told["average_lengths"]["faq"]], np.float32)
     index.save_prepared(folder, prepared)
+    entries = {id: (made, asked) for id, (made, asked) in told["entries"].items()}
+    base = index.Base(
+        stamp=stamp,
+        points=len(vectors),
+        documents=len(documents),
+        prototypes=len(prepared["reach"]),
+        entries=entries,
+    )
+    index.save_base(folder, base)
     index.seal(folder, stamp)
 
 

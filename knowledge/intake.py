@@ -10,7 +10,7 @@ from knowledge.cleaning.masking import DEFAULT
 from knowledge.sources.contract import Fetching
 
 if TYPE_CHECKING:
-    from kfbot.settings import KnowledgeSettings
+    from kfbot.knowledge_settings import KnowledgeSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,37 +5,44 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Self
 
 from kfbot.calibration import Calibration
-from kfbot.errors import KfbotError, KnowledgeBaseUnavailable
-from kfbot.knowledge_base import KnowledgeStatus, LoadReport, Progress, Retrieval
+from kfbot.confidence import signals_version
+from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.knowledge_base import (
+    Entry,
+    EntrySource,
+    KnowledgeStatus,
+    LoadReport,
+    Progress,
+    Retrieval,
+)
 from kfbot.language import language_of
 from kfbot.store.calibrations import CalibrationStore
 from kfbot.store.chunks import KnowledgeStore
-from kfbot.store.knowledge_rows import Generation
+from knowledge.alike import group_alike, said
+from knowledge.by_hand import entry_of, overridden_in, pending_entry, said_of
 from knowledge.calibrated import Calibrations
+from knowledge.cleaning.masking import mask_texts
 from knowledge.earlier import embedded
 from knowledge.embedding import BatchingEmbedder, Embedder
 from knowledge.freshness import fingerprint
-from knowledge.index import Index, Stamp
 from knowledge.intake import Intake
 from knowledge.loading import parsed_folder, prepare_load
 from knowledge.points import Engine, PointsMissing
 from knowledge.ranking import Question
 from knowledge.remembered import forget
-from knowledge.routing import SEARCHED, Guide
+from knowledge.reranking import Reranking
+from knowledge.routing import SEARCHED
+from knowledge.service import Service
 from knowledge.shard import Embedded
-from knowledge.shelf import Shelf
-from knowledge.vectors import key_of
-from knowledge.workshop import Overtaken, Workshop
+from knowledge.vectors import Vectors, key_of
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
@@ -61,6 +68,7 @@ class Knowledge:
         *,
         cache: Path | None = None,
         engine: Engine = _EMBEDDED,
+        reranking: Reranking | None = None,
     ) -> None:
         """Prepare, without reading anything.
 
@@ -71,6 +79,7 @@ class Knowledge:
             data_dir: Where the indexes lie.
             cache: Where copies of remote sources lie; None: among the indexes.
             engine: Keeps the points of the indexes; closed by its owner, after this.
+            reranking: Orders what is found; closed by its owner, after this.
         """
         self._intakes = dict(intakes)
         self._cache = cache or data_dir / "sources"
@@ -78,19 +87,11 @@ class Knowledge:
         self._embedder = embedder
         self._batching = BatchingEmbedder(embedder)
         self._key = key_of(embedder)
-        self._calibrations = Calibrations(CalibrationStore(store.database), self._key)
-        self._workshop = Workshop(self._intakes, store, embedder, data_dir, engine)
-        self._shelf = Shelf(open_index=self._workshop.open)
-        descriptions = {name: intake.description for name, intake in self._intakes.items()}
-        self._guide = Guide(descriptions, embedder.embed_passages)
-        self._stale: set[str] = set()
-        #: In service, but points of theirs were missed.
-        self._incomplete: set[str] = set()
-        #: What another model made, and was said to be of no use here.
-        self._passed_over: dict[str, Generation] = {}
+        self._reranking = reranking
+        signals = signals_version(reranking.key if reranking else "")
+        self._calibrations = Calibrations(CalibrationStore(store.database), self._key, signals)
+        self._service = Service(self._intakes, store, embedder, data_dir, engine)
         self._loading = asyncio.Lock()
-        #: Held while an index is made of what is stored, and put into service.
-        self._switching = asyncio.Lock()
         self._retrieval: ModuleType | None = None
 
     async def __aenter__(self) -> Self:
@@ -116,16 +117,16 @@ class Knowledge:
         """
         # LlamaIndex takes seconds to import: not before somebody is going to ask.
         self._retrieval = await asyncio.to_thread(importlib.import_module, "knowledge.retrieval")
-        async with self._switching:
+        async with self._service.switching:
             for name in self._intakes:
-                await self._bring_up(name, _ignore)
+                await self._service.bring_up(name)
         await self._calibrations.refresh()
 
     async def aclose(self) -> None:
         """Close the indexes. Nothing may be asked or loaded any more."""
         await self._batching.aclose()
-        async with self._loading, self._switching:
-            await self._shelf.aclose()
+        async with self._loading:
+            await self._service.aclose()
 
     async def search(
         self,
@@ -151,15 +152,16 @@ class Knowledge:
         began = time.perf_counter()
         vector, before = await embedded(query, earlier, self._batching.embed_query)
         embed_ms = (time.perf_counter() - began) * 1000
-        likely = await self._guide.choose(Question.of(query, before.mixed_into(vector)), serving)
-        async with self._shelf.borrow(likely) as indexes:
+        question = Question.of(query, before.mixed_into(vector))
+        likely = await self._service.guide.choose(question, serving)
+        self._service.require_whole(likely)
+        async with self._service.shelf.borrow(likely) as indexes:
             try:
                 found: Retrieval = await self._retrieval.retrieve(
-                    indexes, query, vector, limit, where, before
+                    indexes, query, vector, limit, where, before, self._reranking
                 )
             except PointsMissing as error:
-                # The next refresh writes them again.
-                self._incomplete.add(error.knowledge_base)
+                self._service.miss_points(error.knowledge_base)
                 raise
         return replace(
             found,
@@ -192,9 +194,9 @@ class Knowledge:
             StoreUnavailable: Nothing was changed.
         """
         self._chosen((name,))
-        async with self._loading, self._store.loading(name), self._switching:
+        async with self._loading, self._store.loading(name), self._service.switching:
             generation = await self._store.roll_back(name)
-            await self._bring_up(name, _ignore)
+            await self._service.bring_up(name)
         event = {"event": "knowledge_rolled_back"}
         logger.info("knowledge base %s: back at generation %d", name, generation, extra=event)
         return generation
@@ -209,6 +211,66 @@ class Knowledge:
         self._chosen((name,))
         await self._calibrations.put(name, calibration)
 
+    async def add_entry(self, name: str, entry: Entry, *, source: EntrySource) -> None:
+        """Answer with this entry from now on, also after every load and in every process.
+
+        Raises:
+            EntryRejected: It cannot be stored like this.
+            KnowledgeBaseUnavailable: There is no such knowledge base, or it cannot be changed
+                now; nothing was changed.
+            StoreUnavailable: Nothing was changed.
+        """
+        self._chosen((name,))
+        policy = self._intakes[name].policy
+        pending = await asyncio.to_thread(pending_entry, entry, source, policy)
+        vectors = Vectors(self._embedder)
+        await vectors.make([pending])
+        stored = vectors.rows(name, secrets.token_hex(6), pending)
+        await self._store.put_entry(name, self._key, stored)
+        await self._service.take_up(name)
+        logger.info("entry added to %s", name, extra={"event": "entry_added"})
+
+    async def remove_entry(self, name: str, entry_id: str) -> bool:
+        """Forget an entry that was added; False where there is none of this id.
+
+        Raises:
+            KnowledgeBaseUnavailable: There is no such knowledge base.
+            StoreUnavailable: Nothing was changed.
+        """
+        self._chosen((name,))
+        if not await self._store.remove_entry(name, entry_id):
+            return False
+        await self._service.take_up(name)
+        logger.info("entry removed from %s", name, extra={"event": "entry_removed"})
+        return True
+
+    async def added(self, name: str) -> tuple[Entry, ...]:
+        """What was added by hand and approval, by id.
+
+        Raises:
+            KnowledgeBaseUnavailable: There is no such knowledge base.
+            StoreUnavailable: It cannot be read.
+        """
+        self._chosen((name,))
+        return tuple(entry_of(stored) for stored in await self._store.entries(name))
+
+    async def masked(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """The texts with private data of every kind masked, for what leaves the house."""
+        return await asyncio.to_thread(mask_texts, texts)
+
+    async def alike(self, questions: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """Group questions that mean the same, also across languages: places in `questions`.
+
+        Raises:
+            KnowledgeBaseUnavailable: They cannot be embedded now.
+        """
+        generic = await self._service.workshop.generic()
+        # As customers' questions are: in small batches, and remembered.
+        texts = list({said(question): None for question in questions})
+        made = await asyncio.gather(*(self._batching.embed_query(text) for text in texts))
+        vectors = dict(zip(texts, made, strict=True))
+        return await asyncio.to_thread(group_alike, questions, vectors, generic)
+
     async def fingerprint(self, name: str) -> str:
         """Differs once a file of its local sources does; files are not opened for it."""
         return await asyncio.to_thread(fingerprint, self._intakes[name].sources)
@@ -222,20 +284,7 @@ class Knowledge:
             StoreUnavailable: Nobody knows what was loaded: the database cannot be read.
         """
         await self._calibrations.refresh()
-        generations = await self._store.generations()
-        for name in self._intakes:
-            if not self._is_news(generations.get(name)):
-                continue
-            try:
-                async with self._switching:
-                    await self._bring_up(name, _ignore)
-            except KfbotError as error:
-                logger.error(
-                    "knowledge base %s stays as it was: %s",
-                    name,
-                    error,
-                    extra={"event": "knowledge_not_refreshed"},
-                )
+        await self._service.refresh()
 
     async def examples(
         self,
@@ -246,7 +295,7 @@ class Knowledge:
         where: Mapping[str, str] | None = None,
     ) -> tuple[str, ...]:
         """Questions of FAQ entries in a language ("zh" or "en"), of the first few named bases."""
-        async with self._shelf.borrow(self._chosen(names)[:SEARCHED]) as indexes:
+        async with self._service.shelf.borrow(self._chosen(names)[:SEARCHED]) as indexes:
             asked = [
                 question
                 for index in indexes
@@ -269,21 +318,24 @@ class Knowledge:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        states = [await self._store.state(name) for name in self._intakes]
-        return tuple(
-            KnowledgeStatus(
-                name=state.name,
-                documents=state.documents,
-                chunks=state.chunks,
-                generation=state.generation,
-                loaded_at=state.loaded_at,
-                unreadable=state.unreadable,
-                counts=state.counts,
-                rolled_back=state.rolled_back,
-                calibration=self._calibrations.stored(state.name),
-                calibration_is_stale=self._calibrations.is_stale(state.name),
-            )
-            for state in states
+        return tuple([await self._status_of(name) for name in self._intakes])
+
+    async def _status_of(self, name: str) -> KnowledgeStatus:
+        state = await self._store.state(name)
+        overrides = await overridden_in(self._store, name) if state.added else {}
+        return KnowledgeStatus(
+            name=state.name,
+            documents=state.documents,
+            chunks=state.chunks,
+            generation=state.generation,
+            loaded_at=state.loaded_at,
+            unreadable=state.unreadable,
+            counts=state.counts,
+            rolled_back=state.rolled_back,
+            added=state.added,
+            overridden=said_of(overrides),
+            calibration=self._calibrations.stored(state.name),
+            calibration_is_stale=self._calibrations.is_stale(state.name),
         )
 
     def _chosen(self, names: Collection[str] | None) -> tuple[str, ...]:
@@ -296,16 +348,11 @@ class Knowledge:
 
     def _in_service(self, names: Sequence[str], language: str) -> list[str]:
         """Those that can be searched for a question in a language."""
-        for name in names:
-            if name in self._stale:
-                raise KnowledgeBaseUnavailable(
-                    f"knowledge base {name}: its vectors are another model's; load it again"
-                )
-        # What was never loaded has nothing to find.
+        self._service.require_model(names)
         return [
             name
             for name in names
-            if self._shelf.stamp(name) is not None
+            if self._service.has(name)
             and language in (self._intakes[name].languages or (language,))
         ]
 
@@ -314,11 +361,11 @@ class Knowledge:
             load, report = await prepare_load(
                 name, self._intakes[name], self._store, self._embedder, self._cache, progress
             )
-            async with self._switching:
+            async with self._service.switching:
                 await check()
                 await self._store.apply(load)
                 await asyncio.to_thread(forget, parsed_folder(self._cache, name))
-                await self._bring_up(name, progress)
+                await self._service.bring_up(name, progress)
         logger.info(
             "knowledge base %s loaded: %d added, %d changed, %d removed, %d unreadable",
             name,
@@ -329,69 +376,6 @@ class Knowledge:
             extra={"event": "knowledge_loaded"},
         )
         return report
-
-    def _is_news(self, newest: Generation | None) -> bool:
-        """True where something is stored that is neither in service nor passed over."""
-        # Generation 0 was never put in force: its first load was broken off.
-        if newest is None or not newest.number or newest == self._passed_over.get(newest.name):
-            return False
-        in_service = self._shelf.stamp(newest.name)
-        return in_service != self._workshop.stamp(newest) or newest.name in self._incomplete
-
-    async def _bring_up(self, name: str, progress: Progress) -> None:
-        """Have the index of what is stored open, made if need be, and put it into service."""
-        while self._is_news(newest := (stored := await self._store.generations()).get(name)):
-            assert newest is not None
-            if newest.embedding_key != self._key:
-                self._pass_over(newest)
-                return
-            stamp, before = self._workshop.stamp(newest), self._shelf.stamp(name)
-            with suppress(Overtaken):
-                # Where not all can stay open, a summary is enough to be in service.
-                many = len(self._intakes) > self._shelf.limit
-                summary = await self._workshop.summary(stamp) if many else None
-                if summary is not None:
-                    await self._switch(stamp, summary)
-                else:
-                    index = await self._workshop.opened_or_built(stamp, progress)
-                    await self._switch(stamp, index.prepared, index)
-                is_last = all(
-                    one.name not in self._intakes or self._is_in_service(one)
-                    for one in stored.values()
-                )
-                await self._workshop.settle(stamp, before, last=is_last)
-
-    def _is_in_service(self, stored: Generation) -> bool:
-        """True unless something is stored that this model's index is not made of yet."""
-        in_service = self._shelf.stamp(stored.name)
-        return not stored.number or (
-            in_service is not None and in_service.embedding_key == stored.embedding_key
-        )
-
-    def _pass_over(self, newest: Generation) -> None:
-        """Say once that we cannot ask what another model made; what is in service stays there."""
-        self._passed_over[newest.name] = newest
-        if self._shelf.stamp(newest.name) is not None:
-            remedy = "the state before stays in service; start again with that model"
-        else:
-            remedy = "load it again"
-            self._stale.add(newest.name)
-        logger.warning(
-            "knowledge base %s was embedded by another model: %s",
-            newest.name,
-            remedy,
-            extra={"event": "knowledge_stale"},
-        )
-
-    async def _switch(
-        self, stamp: Stamp, summary: Mapping[str, NDArray[Any]], index: Index | None = None
-    ) -> None:
-        """Ask every question of this index from here on; it need not be open yet."""
-        name = stamp.knowledge_base
-        self._guide.put(name, summary)
-        self._stale.discard(name)
-        self._incomplete.discard(name)
-        await self._shelf.put(stamp, self._workshop.folder(stamp), index)
 
 
 def _ignore(stage: str, done: int, total: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from kfbot.knowledge_base import LoadReport, Progress
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.knowledge_rows import DocumentRow, Generation, Load, StoredDocument
+from knowledge.by_hand import overridden, said_of
 from knowledge.changes import Changes, compare
 from knowledge.cleaning import CleaningPolicy
 from knowledge.cleaning.duplicates import Signed, find_conflicts, find_duplicates
@@ -101,12 +102,15 @@ def _compared(
     """The report, with what the documents that will be in force say twice or against another."""
     rows = {id: row for id, row in stored.items() if id not in changes.removed}
     rows |= {one.row.document_id: one.row for one in changes.written}
-    pairs = find_conflicts(_signed(rows.values()))
-    duplicates = len(duplicates_among(rows.values())) if merges_duplicates else 0
+    overrides = overridden(rows.values())
+    rest = [row for id, row in rows.items() if id not in overrides]
+    pairs = find_conflicts(_signed(rest))
+    duplicates = len(duplicates_among(rest)) if merges_duplicates else 0
     return replace(
         changes.report,
         duplicates=changes.report.duplicates + duplicates,
         conflicts=tuple(f"{one} and {other}" for one, other in pairs),
+        overridden=said_of(overrides),
     )
 
 

@@ -95,8 +95,8 @@ class Ranked:
         own = languages[self.points] == language
         return self.only(own) if len(own) and own[0] else self
 
-    def only(self, kept: NDArray[np.bool_]) -> Self:
-        """The same of some of the documents."""
+    def only(self, kept: NDArray[np.bool_ | np.int64]) -> Self:
+        """The same of some of the documents: a mask, or their places."""
         return replace(
             self,
             documents=self.documents[kept],
@@ -105,6 +105,11 @@ class Ranked:
             dense=self.dense[kept],
             lexical=self.lexical[kept],
         )
+
+    def led_by(self, place: int) -> Self:
+        """The same with the document of a place in front: what it leads by is negative."""
+        places = np.arange(len(self.documents))
+        return self.only(np.concatenate([places[[place]], np.delete(places, place)]))
 
     def comparable(self) -> NDArray[np.float32]:
         """Scores that can be set beside those of other kinds and knowledge bases.

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from heapq import nlargest
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +19,7 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from numpy.typing import NDArray
 
+from kfbot.confidence import RERANK, RERANK_LEAD
 from kfbot.knowledge_base import Passage, PassageKind, Retrieval
 from knowledge import ranking, terms
 from knowledge.earlier import NOTHING_EARLIER, Earlier, completed
@@ -28,11 +28,14 @@ from knowledge.extract import best_quote
 from knowledge.index import DocumentEntry, Index
 from knowledge.labels import groups_of
 from knowledge.points import Found
+from knowledge.reranking import Reranking
 
 #: Points taken from each way of searching, a kind.
 CANDIDATES = 50
 #: Passages of which the part that answers is looked for: more are never shown.
 QUOTED = 3
+#: Earlier messages that a reranker reads before a question that may lean on them.
+_READ_BEFORE = 2
 
 Vector = NDArray[np.float32]
 _EVERYTHING: Mapping[str, str] = MappingProxyType({})
@@ -54,6 +57,7 @@ class HybridRetriever(BaseRetriever):
         limit: int = 10,
         where: Mapping[str, str] = _EVERYTHING,
         earlier: Earlier = NOTHING_EARLIER,
+        reranking: Reranking | None = None,
     ) -> None:
         """Prepare.
 
@@ -64,6 +68,7 @@ class HybridRetriever(BaseRetriever):
             limit: Passages to return, at most.
             where: See `find`.
             earlier: See `find`.
+            reranking: See `find`.
         """
         super().__init__()
         self._indexes = indexes
@@ -71,6 +76,7 @@ class HybridRetriever(BaseRetriever):
         self._limit = limit
         self._where = where
         self._earlier = earlier
+        self._reranking = reranking
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         if query_bundle.embedding is None:
@@ -89,7 +95,9 @@ class HybridRetriever(BaseRetriever):
 
     async def _find(self, text: str, vector: Vector) -> Retrieval:
         indexes = self._indexes()
-        return await find(indexes, text, vector, self._limit, self._where, self._earlier)
+        return await find(
+            indexes, text, vector, self._limit, self._where, self._earlier, self._reranking
+        )
 
 
 async def retrieve(
@@ -99,6 +107,7 @@ async def retrieve(
     limit: int,
     where: Mapping[str, str] | None = None,
     earlier: Earlier = NOTHING_EARLIER,
+    reranking: Reranking | None = None,
 ) -> Retrieval:
     """What `find` gives, by way of LlamaIndex."""
 
@@ -106,7 +115,12 @@ async def retrieve(
         return vector
 
     retriever = HybridRetriever(
-        lambda: indexes, embedded, limit=limit, where=where or _EVERYTHING, earlier=earlier
+        lambda: indexes,
+        embedded,
+        limit=limit,
+        where=where or _EVERYTHING,
+        earlier=earlier,
+        reranking=reranking,
     )
     bundle = QueryBundle(query, embedding=vector.tolist())
     return to_retrieval(query, await retriever.aretrieve(bundle))
@@ -119,6 +133,7 @@ async def find(
     limit: int,
     where: Mapping[str, str] = _EVERYTHING,
     earlier: Earlier = NOTHING_EARLIER,
+    reranking: Reranking | None = None,
 ) -> Retrieval:
     """Search each index and merge what they give. Blocks for 1–5 ms.
 
@@ -128,6 +143,8 @@ async def find(
             count for nothing.
         earlier: What the question leaves out is taken from it; what it says as a whole is not
             found again.
+        reranking: Orders the best ones, as far as it answers; what it says of the first passage
+            of each kind is evidence.
 
     Raises:
         KnowledgeBaseUnavailable: A server that holds the points does not answer.
@@ -138,23 +155,60 @@ async def find(
     pairs = list(zip(indexes, asked, strict=True))
     found = await asyncio.gather(*(_search(index, one, where) for index, one in pairs))
     searched = time.perf_counter()
+    wanted = limit if reranking is None else max(limit, reranking.candidates)
     ranked = (
-        _choices(index, one, kinds, limit, earlier)
+        _choices(index, one, kinds, wanted, earlier)
         for (index, one), kinds in zip(pairs, found, strict=True)
     )
-    choices = [choice for offered in await asyncio.gather(*ranked) for choice in offered]
-    best = nlargest(limit, choices, key=lambda choice: choice.score)
+    offered = [choice for some in await asyncio.gather(*ranked) for choice in some]
+    choices = sorted(offered, key=lambda choice: -choice.score)
+    reranked_ms = 0.0
+    if reranking is not None and choices:
+        waiting = time.perf_counter()
+        choices = await _reranked(reranking, text, earlier, choices)
+        reranked_ms = (time.perf_counter() - waiting) * 1000
     passages = tuple(
-        _passage(choice, question if place < QUOTED else None) for place, choice in enumerate(best)
+        _passage(choice, question if place < QUOTED else None)
+        for place, choice in enumerate(choices[:limit])
     )
     signals = {leader.ranked.kind: _evidence(leader) for leader in _leaders(choices)}
-    done = time.perf_counter()
-    return Retrieval(
-        query=text,
-        passages=passages,
-        evidence=signals,
-        timings_ms={"search": (searched - began) * 1000, "rank": (done - searched) * 1000},
-    )
+    spent = {"search": searched - began, "rank": time.perf_counter() - searched}
+    timings = {stage: seconds * 1000 for stage, seconds in spent.items()}
+    if reranked_ms:
+        timings |= {"rank": timings["rank"] - reranked_ms, "rerank": reranked_ms}
+    return Retrieval(query=text, passages=passages, evidence=signals, timings_ms=timings)
+
+
+async def _reranked(
+    reranking: Reranking, text: str, earlier: Earlier, choices: Sequence[_Choice]
+) -> list[_Choice]:
+    """The choices, best first, with the best ones in the reranker's order if it answers.
+
+    Rank scores stay with the places, so that they fall from each to the next.
+    """
+    first, others = choices[: reranking.candidates], choices[reranking.candidates :]
+    asked = "\n".join([*earlier.texts[-_READ_BEFORE:], text])
+    scores = await reranking.scores(asked, [_read_by_reranker(choice) for choice in first])
+    if scores is None:
+        return list(choices)
+    order = sorted(range(len(first)), key=lambda place: -scores[place])
+    best, second = scores[order[0]], scores[order[min(1, len(order) - 1)]]
+    said = [
+        {RERANK: score, RERANK_LEAD: score - (second if place == order[0] else best)}
+        for place, score in enumerate(scores)
+    ]
+    pairs = zip(first, order, strict=True)
+    moved = [
+        replace(first[place], score=stood.score, reranked=said[place]) for stood, place in pairs
+    ]
+    return [*moved, *others]
+
+
+def _read_by_reranker(choice: _Choice) -> str:
+    """What is said to answer, under what it is called."""
+    entry = choice.index.document(int(choice.ranked.documents[choice.place]))
+    name = entry.question or " › ".join(filter(None, (entry.title, choice.payload["heading"])))
+    return f"{name}\n{_text(entry, choice.payload)}"
 
 
 async def _search(
@@ -233,16 +287,18 @@ def _settled(
 
 
 def _leaders(choices: Sequence[_Choice]) -> list[_Choice]:
-    """The best choice of each kind."""
+    """The first choice of each kind."""
     best: dict[PassageKind, _Choice] = {}
-    for choice in sorted(choices, key=lambda choice: -choice.score):
+    for choice in choices:
         best.setdefault(choice.ranked.kind, choice)
     return list(best.values())
 
 
 def _evidence(best: _Choice) -> dict[str, float]:
     index = best.index
-    return evidence(index.arrays, index.prepared, best.question, best.ranked, best.payload["text"])
+    ranked = best.ranked.led_by(best.place) if best.place else best.ranked
+    found = evidence(index.arrays, index.prepared, best.question, ranked, best.payload["text"])
+    return {**found, **best.reranked}
 
 
 def to_retrieval(query: str, nodes: Sequence[NodeWithScore]) -> Retrieval:
@@ -268,6 +324,8 @@ class _Choice:
     ranked: ranking.Ranked
     place: int
     payload: Mapping[str, Any]
+    #: What a reranker says of it, as evidence.
+    reranked: Mapping[str, float] = field(default_factory=dict)
 
 
 def _passage(choice: _Choice, question: ranking.Question | None) -> Passage:

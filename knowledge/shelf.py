@@ -37,9 +37,12 @@ class Shelf:
         self,
         limit: int = OPEN_INDEXES,
         open_index: Callable[[Path, Stamp], Index] = Index.open,
+        on_damage: Callable[[str], None] = lambda name: None,
     ) -> None:
+        """`on_damage`: told which knowledge base went out of service, since it cannot be opened."""
         self._limit = limit
         self._open_index = open_index
+        self._on_damage = on_damage
         #: By knowledge base, the one that was used last at the end.
         self._places: dict[str, _Place] = {}
         #: No longer in service, or closed for lack of use once nobody reads them.
@@ -118,6 +121,7 @@ class Shelf:
         name = place.stamp.knowledge_base
         if self._places.get(name) is place:
             del self._places[name]
+            self._on_damage(name)
 
     async def _sweep(self) -> None:
         """Close what is retired and, beyond the limit, what was not used for the longest."""

@@ -81,8 +81,12 @@ class Vectors:
         # Neighbours of like length waste no work on padding.
         return sorted(wanted - self._known.keys(), key=lambda key: (key[0], len(key[1]), key[1]))
 
-    def rows(self, name: str, generation: int, pending: Pending) -> StoredDocument:
-        """A document as it is stored for a generation, once all its texts have vectors."""
+    def rows(self, name: str, generation: int | str, pending: Pending) -> StoredDocument:
+        """A document as it is stored for a generation, once all its texts have vectors.
+
+        Args:
+            generation: With the id it makes the ids of its chunks.
+        """
         document = f"{name}\0{generation}\0{pending.row.document_id}"
         chunks = tuple(
             ChunkRow(

@@ -77,6 +77,7 @@ def answer_terms(documents: Sequence[DocumentEntry]) -> dict[str, NDArray[Any]]:
         "answer_weights": np.array([v for row in weighed for v in row.values()], np.float32),
         "answer_terms": known,
         "answer_idf": np.log(1 + (size - having + 0.5) / (having + 0.5)).astype(np.float32),
+        "answer_length": np.array([average], np.float32),
         "answer_unknown_idf": np.log1p(np.array([(size + 0.5) / 0.5])).astype(np.float32),
     }
 

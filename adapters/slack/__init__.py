@@ -14,13 +14,15 @@ from slack_sdk.signature import SignatureVerifier
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack.blocks import to_arguments
-from adapters.slack.faults import code_of, mapped
+from adapters.slack.calls import ask_name, check_agents_chat, data, is_in_thread
+from adapters.slack.calls import title as thread_title
+from adapters.slack.faults import code_of, is_elsewhere, mapped
 from adapters.slack.files import download, is_slacks
+from adapters.slack.people import People
 from adapters.slack.routing import Identity, Routing
 from adapters.slack.settings import SlackSettings
 from adapters.slack.sockets import Envelope, Sockets
 from adapters.slack.threads import Threads
-from adapters.slack.wording import mentions
 from kfbot.adapter import Capabilities, ChannelAdapter, WebhookReply, WebhookRequest
 from kfbot.errors import (
     ChannelError,
@@ -44,8 +46,6 @@ BODY_BYTES = 1024 * 1024
 TIMEOUT_SECONDS = 10.0
 #: Slack shows up to 40,000, and reads best up to this; blocks take some more for their marks.
 TEXT_LENGTH = 4000
-#: So many replies of a thread are looked through for the bot.
-REPLIES = 100
 
 
 class SlackAdapter(ChannelAdapter):
@@ -74,7 +74,14 @@ class SlackAdapter(ChannelAdapter):
         secret = settings.signing_secret
         self._signatures = SignatureVerifier(secret.get_secret_value()) if secret else None
         self._threads = Threads(channel, self._is_in_thread)
-        self._routing = Routing(channel, self._threads, self._identify)
+        self._people = People(channel, self._ask_name)
+        self._routing = Routing(
+            channel,
+            self._threads,
+            self._identify,
+            agents_chat=settings.agents_chat,
+            name_of=self._people.name_of,
+        )
         self._session: aiohttp.ClientSession | None = None
         self._web: AsyncWebClient | None = None
         self._sockets: Sockets | None = None
@@ -113,10 +120,10 @@ class SlackAdapter(ChannelAdapter):
         self._bot = ""
 
     async def check(self) -> str:
-        """Try both tokens; the signing secret shows only when Slack calls.
+        """Try both tokens and the agents' channel; the signing secret shows when Slack calls.
 
         Raises:
-            ChannelUnauthorized: Slack refuses one of them.
+            ChannelUnauthorized: Slack refuses a token, or the bot is not with the agents.
             ChannelUnavailable: It cannot be asked now.
         """
         if self._web is None:
@@ -125,6 +132,8 @@ class SlackAdapter(ChannelAdapter):
         identity = await self._identify()
         if self._settings.is_socket:
             await self._open_address()
+        if self._settings.agents_chat:
+            await check_agents_chat(self._opened(), self.channel, self._settings.agents_chat)
         place = f" in {identity.team}" if identity.team else ""
         return f"{identity.user or identity.user_id}{place}"
 
@@ -212,14 +221,52 @@ class SlackAdapter(ChannelAdapter):
         web = self._opened()
         arguments = self._arguments(message)
         thread = message.conversation.thread
-        with mapped(self.channel):
-            posted = await self._without_bad_blocks(
-                web, "chat.postMessage", arguments | ({"thread_ts": thread} if thread else {})
-            )
+        if thread:
+            arguments["thread_ts"] = thread
+        try:
+            posted = await self._posted(web, arguments)
+        except MessageRejected as error:
+            # A command can be given where the bot is not: who gave it is answered directly.
+            member = message.conversation.member
+            if member is None or not is_elsewhere(error):
+                raise
+            posted = await self._posted(web, arguments | {"channel": member})
         if thread:
             self._threads.join(message.conversation.chat, thread)
         ts = posted.get("ts")
         return DeliveryReceipt((ts,) if isinstance(ts, str) else ())
+
+    async def _posted(self, web: AsyncWebClient, arguments: dict[str, Any]) -> Mapping[str, Any]:
+        with mapped(self.channel):
+            return await self._without_bad_blocks(web, "chat.postMessage", arguments)
+
+    async def open_thread(self, chat: str, title: str) -> str:
+        """Post the message that a thread hangs on; returns its ts.
+
+        Raises:
+            ChannelUnavailable: No answer in time, a limit, or a fault of Slack's own.
+            ChannelUnauthorized: The token or its scopes are refused.
+            MessageRejected: The bot is not in the channel, or the channel is gone.
+        """
+        with mapped(self.channel):
+            posted = data(
+                await self._opened().api_call("chat.postMessage", json=thread_title(chat, title))
+            )
+        ts = posted.get("ts")
+        if not isinstance(ts, str):
+            raise ChannelUnavailable(self.channel, "Slack names no message to begin a thread at")
+        return ts
+
+    async def rename_thread(self, conversation: ConversationId, title: str) -> None:
+        """Change the message that a thread hangs on.
+
+        Raises:
+            ChannelError: Slack does not do it.
+        """
+        if conversation.thread is not None:
+            changed = thread_title(conversation.chat, title) | {"ts": conversation.thread}
+            with mapped(self.channel):
+                await self._opened().api_call("chat.update", json=changed)
 
     async def edit(self, receipt: DeliveryReceipt, message: OutboundMessage) -> None:
         """Replace a message by chat.update.
@@ -291,19 +338,19 @@ class SlackAdapter(ChannelAdapter):
     ) -> Mapping[str, Any]:
         """Call; if Slack does not like the form of the message, once more as text alone."""
         try:
-            return _data(await web.api_call(method, json=dict(arguments)))
+            return data(await web.api_call(method, json=dict(arguments)))
         except SlackApiError as error:
             if not code_of(error).startswith("invalid_blocks"):
                 raise
             logger.error("Slack takes no such blocks", extra={"event": "blocks_refused"})
             plain = {name: value for name, value in arguments.items() if name != "blocks"}
-            return _data(await web.api_call(method, json=plain))
+            return data(await web.api_call(method, json=plain))
 
     async def _identify(self) -> Identity:
         """Who our token stands for, which from now on is known."""
         web = self._opened()
         with mapped(self.channel):
-            answer = _data(await web.auth_test())
+            answer = data(await web.auth_test())
         identity = Identity(
             user_id=str(answer.get("user_id") or ""),
             team_id=str(answer.get("team_id") or ""),
@@ -315,31 +362,20 @@ class SlackAdapter(ChannelAdapter):
         self._routing.introduce(identity)
         return identity
 
+    async def _ask_name(self, user: str) -> str:
+        return await ask_name(self._opened(), self.channel, user)
+
     async def _open_address(self) -> str:
         token = self._settings.app_token
         web = self._opened()
         with mapped(self.channel, setting="app_token"):
-            answer = _data(
+            answer = data(
                 await web.apps_connections_open(app_token=token.get_secret_value() if token else "")
             )
         return str(answer.get("url") or "")
 
     async def _is_in_thread(self, chat: str, thread: str) -> bool:
-        """Whether the bot was mentioned in a thread or has written there."""
-        answer = _data(
-            await self._opened().conversations_replies(channel=chat, ts=thread, limit=REPLIES)
-        )
-        replies = answer.get("messages")
-        return any(
-            reply.get("user") == self._bot or mentions(str(reply.get("text") or ""), self._bot)
-            for reply in (replies if isinstance(replies, list) else ())
-            if isinstance(reply, dict)
-        )
-
-
-def _data(answer: Any) -> Mapping[str, Any]:
-    data = getattr(answer, "data", None)
-    return data if isinstance(data, Mapping) else {}
+        return await is_in_thread(self._opened(), chat, thread, self._bot)
 
 
 def _quiet_logger() -> logging.Logger:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -123,12 +123,15 @@ class Reader:
     are one conversation, and each thread among them one more. In a channel a message is
     addressed to the bot if it mentions it, or if it is in a thread that hangs on a message of
     the bot and mentions nobody else. Whether the bot takes part in another thread no message
-    tells: `follows_up` says which messages that question is about.
+    tells: `follows_up` says which messages that question is about. In the agents' channel
+    everybody is an agent, without a name yet; outside of threads only mentions are read.
     """
 
     channel: str
     #: The bot's own user id.
     bot: str
+    #: The channel of the agents; "": there is none.
+    agents_chat: str = ""
 
     def of_event(self, event: Mapping[str, Any]) -> InboundEvent | None:
         """Of the `event` of an `event_callback`; None: nothing that concerns the bot."""
@@ -158,8 +161,9 @@ class Reader:
                 event_id=f"{chat}-{message.ts}-press-{action.action_ts or pressed.trigger_id}",
                 conversation=self._answered_in(chat, message, pressed.user.id),
                 token=action.value,
-                sender=_person(pressed.user),
+                sender=self._person(chat, pressed.user.id, _name(pressed.user)),
                 sent_at=_moment(action.action_ts) if action.action_ts else now,
+                in_group=not _is_direct(chat),
             )
             for action in pressed.actions
             if action.type == "button" and action.value
@@ -176,7 +180,7 @@ class Reader:
             event_id=f"command-{command.trigger_id}",
             conversation=ConversationId(self.channel, command.channel_id, member=member),
             message_id=f"command-{command.trigger_id}",
-            sender=Sender(command.user_id, display_name=command.user_name),
+            sender=self._person(command.channel_id, command.user_id, command.user_name),
             sent_at=now,
             text=f"{command.command} {read(command.text, self.bot)}".strip(),
             in_group=not direct,
@@ -188,6 +192,8 @@ class Reader:
         if event.subtype in _DELETED:
             return self._deleted(event, event.previous_message, event.deleted_ts or event.ts)
         if event.subtype not in _SPOKEN or not self._is_person(event):
+            return None
+        if self._is_agents_talk(event, event):
             return None
         if event.edited is not None:
             # Slack tells a mention once more when its message is edited.
@@ -201,13 +207,17 @@ class Reader:
         before = event.previous_message
         if not self._is_person(said) or said.subtype not in _SPOKEN:
             return None
+        if self._is_agents_talk(event, said):
+            return None
         if said.edited is None if before is None else said.text == before.text:
             return None
         edited_ts = said.edited.ts if said.edited is not None else event.ts
         late = before is not None and not mentions(before.text or "", self.bot)
-        if late and mentions(said.text or "", self.bot) and not _is_direct_event(event):
+        # What agents edit is not passed on, whomever they mention.
+        late = late and not _is_direct_event(event) and event.channel != self.agents_chat
+        if late and mentions(said.text or "", self.bot):
             event_id = f"{event.channel}-{said.ts}-{edited_ts}-mention"
-            return self._received(event, said, event_id)
+            return replace(self._received(event, said, event_id), is_edited=True)
         return self._edited(event, said, edited_ts)
 
     def _received(self, event: _Event, said: _Said, event_id: str) -> MessageReceived:
@@ -218,7 +228,7 @@ class Reader:
             event_id=event_id,
             conversation=self._conversation(event, said),
             message_id=said.ts,
-            sender=Sender(said.user or ""),
+            sender=self._person(event.channel, said.user or ""),
             sent_at=_moment(said.ts),
             text=read(text, self.bot),
             attachments=_attachments(said),
@@ -237,9 +247,10 @@ class Reader:
             event_id=f"{event.channel}-{said.ts}-{edited_ts}",
             conversation=self._conversation(event, said),
             message_id=said.ts,
-            sender=Sender(said.user or ""),
+            sender=self._person(event.channel, said.user or ""),
             sent_at=_moment(edited_ts),
             text=read(said.text or "", self.bot),
+            in_group=not _is_direct_event(event),
         )
 
     def _deleted(self, event: _Event, before: _Said | None, ts: str) -> MessageDeleted | None:
@@ -252,6 +263,18 @@ class Reader:
             message_id=ts,
             sent_at=_moment(event.ts),
         )
+
+    def _is_agents_talk(self, event: _Event, said: _Said) -> bool:
+        """What agents say among themselves: it is not even stored."""
+        if event.channel != self.agents_chat or said.thread_ts not in (None, said.ts):
+            return False
+        return event.type != "app_mention" and not mentions(said.text or "", self.bot)
+
+    def _person(self, chat: str, user: str, name: str = "") -> Sender:
+        if self.agents_chat and chat == self.agents_chat:
+            # What agents are called comes from one place, or they would be several persons.
+            return Sender(user, "agent")
+        return Sender(user, display_name=name)
 
     def _is_person(self, said: _Said) -> bool:
         """Bots are never answered, and neither are we."""
@@ -268,6 +291,8 @@ class Reader:
         """The conversation of a message that we sent."""
         if message.thread_ts is not None and message.thread_ts != message.ts:
             return ConversationId(self.channel, chat, message.thread_ts)
+        if self.agents_chat and chat == self.agents_chat:
+            return ConversationId(self.channel, chat, message.ts)
         member = None if _is_direct(chat) else user
         return ConversationId(self.channel, chat, member=member)
 
@@ -299,8 +324,8 @@ def _is_direct_event(event: _Event) -> bool:
     return _is_direct(event.channel)
 
 
-def _person(user: _User) -> Sender:
-    return Sender(user.id, display_name=user.name or user.username or "")
+def _name(user: _User) -> str:
+    return user.name or user.username or ""
 
 
 def _moment(ts: str) -> datetime:

@@ -89,6 +89,11 @@ def mapped(channel: str, *, setting: str = "bot_token") -> Iterator[None]:
         raise ChannelUnavailable(channel, reason) from None
 
 
+def is_elsewhere(error: MessageRejected) -> bool:
+    """True where the bot is not in the channel."""
+    return any(code in str(error) for code in ("not_in_channel", "channel_not_found"))
+
+
 def code_of(error: SlackApiError) -> str:
     """Slack's word for what went wrong; empty where it has none."""
     answer = _answer(error)

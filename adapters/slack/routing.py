@@ -16,7 +16,7 @@ from slack_bolt.response import BoltResponse
 
 from adapters.slack.events import Reader
 from adapters.slack.threads import Threads
-from kfbot.messages import InboundEvent, MessageReceived
+from kfbot.messages import ButtonPressed, InboundEvent, MessageEdited, MessageReceived
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +47,26 @@ class Routing:
     """Hands each kind of request to the reader; the app answers nobody by itself."""
 
     def __init__(
-        self, channel: str, threads: Threads, identify: Callable[[], Awaitable[Identity]]
+        self,
+        channel: str,
+        threads: Threads,
+        identify: Callable[[], Awaitable[Identity]],
+        *,
+        agents_chat: str,
+        name_of: Callable[[str], Awaitable[str]],
     ) -> None:
-        """`identify`: who we are; raises ChannelError while Slack does not tell."""
+        """Prepare.
+
+        Args:
+            identify: Who we are; raises ChannelError while Slack does not tell.
+            agents_chat: The channel of the agents; "": there is none.
+            name_of: What a user is called; "": it is not known.
+        """
         self._channel = channel
         self._threads = threads
         self._identify = identify
+        self._agents_chat = agents_chat
+        self._name_of = name_of
         self._identity: Identity | None = None
         self._app = _app()
         self._app.event(_ANY)(self._on_event)
@@ -92,7 +106,8 @@ class Routing:
 
     def _reader(self) -> Reader:
         # Presses and commands mention nobody, so they are read before we know who we are.
-        return Reader(self._channel, self._identity.user_id if self._identity else "")
+        bot = self._identity.user_id if self._identity else ""
+        return Reader(self._channel, bot, self._agents_chat)
 
     async def _on_event(self, body: dict[str, Any], context: AsyncBoltContext) -> None:
         if self._identity is not None and not _is_ours(body, self._identity):
@@ -100,10 +115,19 @@ class Routing:
             return
         reader, event = self._reader(), body["event"]
         read = reader.of_event(event)
-        if isinstance(read, MessageReceived) and read.in_group:
+        if isinstance(read, MessageReceived) and read.in_group and read.sender.role != "agent":
             read = await self._in_thread(read, followed_up=reader.follows_up(event))
         if read is not None:
-            context[_FOUND].append(read)
+            context[_FOUND].append(await self._named(read))
+
+    async def _named(self, read: InboundEvent) -> InboundEvent:
+        """An event of an agent with the agent's name; any other as it is."""
+        if not isinstance(read, MessageReceived | MessageEdited | ButtonPressed):
+            return read
+        if read.sender.role != "agent":
+            return read
+        name = await self._name_of(read.sender.id)
+        return replace(read, sender=replace(read.sender, display_name=name))
 
     async def _in_thread(self, read: MessageReceived, *, followed_up: bool) -> MessageReceived:
         chat, thread = read.conversation.chat, read.conversation.thread or ""
@@ -117,7 +141,8 @@ class Routing:
         self, body: dict[str, Any], context: AsyncBoltContext, ack: AsyncAck
     ) -> None:
         if self._is_from_us(body):
-            context[_FOUND].extend(self._reader().of_press(body, datetime.now(UTC)))
+            pressed = self._reader().of_press(body, datetime.now(UTC))
+            context[_FOUND].extend([await self._named(one) for one in pressed])
         await ack()
 
     async def _on_command(
@@ -125,7 +150,7 @@ class Routing:
     ) -> None:
         read = self._reader().of_command(body, datetime.now(UTC))
         if read is not None and self._is_from_us(body):
-            context[_FOUND].append(read)
+            context[_FOUND].append(await self._named(read))
         await ack()
 
     def _is_from_us(self, body: Mapping[str, Any]) -> bool:

@@ -7,13 +7,13 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 from yarl import URL
 
-from kfbot.adapter import AdapterSettings
+from kfbot.adapter import AgentsChatSettings
 
 _APP_PAGE = "api.slack.com/apps"
 
 
-class SlackSettings(AdapterSettings):
-    """`platform = "slack"`."""
+class SlackSettings(AgentsChatSettings):
+    """`platform = "slack"`; `agents_chat` is the id of a channel, as in its "About": C0123…"""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 

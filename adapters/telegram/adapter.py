@@ -6,14 +6,14 @@ import asyncio
 import hmac
 import json
 import logging
-import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from adapters.telegram.api import POLL_SECONDS, BotApi, ChatMoved, PolledElsewhere
+from adapters.telegram import forum
+from adapters.telegram.api import POLL_SECONDS, BotApi, ChatMoved
 from adapters.telegram.payloads import WANTED, Update
 from adapters.telegram.reading import Reader
 from adapters.telegram.rendering import LIMIT, TEXT_LENGTH, keyboard, to_html, to_plain, units
@@ -22,7 +22,6 @@ from adapters.telegram.updates import FILE_SCHEME, GENERAL
 from kfbot.adapter import Capabilities, ChannelAdapter, WebhookReply, WebhookRequest
 from kfbot.errors import (
     ChannelError,
-    ChannelUnauthorized,
     ChannelUnavailable,
     MessageRejected,
     WebhookRejected,
@@ -41,7 +40,6 @@ logger = logging.getLogger(__name__)
 #: out, since what leaves here evenly does not arrive there so.
 GROUP_SECONDS = 3.1
 CHAT_SECONDS = 1.1
-_LONGEST_PAUSE_SECONDS = 30.0
 #: After an empty answer of a server that does not hold the line.
 _EMPTY_PAUSE_SECONDS = 0.05
 _JSON = {"content-type": "application/json"}
@@ -59,6 +57,7 @@ class TelegramAdapter(ChannelAdapter):
         files=True,
         typing=True,
         threads=True,
+        replies=True,
         # At most 27 leave in a second: Telegram allows 30, but they do not arrive evenly.
         rate_per_second=23,
         burst=4,
@@ -69,7 +68,9 @@ class TelegramAdapter(ChannelAdapter):
         super().__init__(channel, settings)
         self._settings = settings
         self._api: BotApi | None = None
-        self._reader = Reader(channel, settings.token.get_secret_value())
+        self._reader = Reader(channel, settings.token.get_secret_value(), settings.agents_chat)
+        #: Groups that became supergroups, as far as we were told: old id → new id.
+        self._moved: dict[int, int] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -91,17 +92,21 @@ class TelegramAdapter(ChannelAdapter):
             self._api = None
 
     async def check(self) -> str:
-        """The bot's name, and what it sees in groups.
+        """The bot's name, what it sees in groups, and where its agents are.
 
         Raises:
             ChannelUnavailable: Telegram did not answer.
-            ChannelUnauthorized: The token is refused.
+            ChannelUnauthorized: The token is refused, or the agents' chat is none yet.
         """
         bot = await self._call("getMe")
         self._reader.introduce(bot)
         sees_all = isinstance(bot, dict) and bot.get("can_read_all_group_messages") is True
         sees = "everything" if sees_all else "commands, mentions and replies"
-        return f"@{self._reader.me.username}, sees in groups {sees}"
+        found = f"@{self._reader.me.username}, sees in groups {sees}"
+        if not (chat := self._settings.agents_chat):
+            return found
+        agents = await forum.look_at(self._opened(), self.channel, chat, self._reader.me.id)
+        return f"{found}; {agents}"
 
     def seconds_between(self, conversation: ConversationId) -> float:
         """In groups a message takes its share of the 20 a minute."""
@@ -117,12 +122,13 @@ class TelegramAdapter(ChannelAdapter):
         Raises:
             ChannelUnauthorized: The token is refused.
         """
-        self._reader.introduce(await self._persist("getMe"))
+        self._reader.introduce(await self._opened().persist("getMe"))
         logger.info("bot @%s", self._reader.me.username, extra={"event": "telegram_started"})
+        await self._find_agents()
         if self._settings.mode == "webhook":
             await self._set_webhook()
             return
-        await self._drop_webhook()
+        await self._opened().drop_webhook()
         offset: int | None = None
         while True:
             asked_at, before = time.monotonic(), offset
@@ -139,56 +145,29 @@ class TelegramAdapter(ChannelAdapter):
                 await asyncio.sleep(_EMPTY_PAUSE_SECONDS)
 
     async def _poll(self, offset: int | None) -> list[Any]:
-        updates = await self._persist(
+        updates = await self._opened().persist(
             "getUpdates", offset=offset, timeout=POLL_SECONDS, allowed_updates=list(WANTED)
         )
         updates = updates if isinstance(updates, list) else []
         self._reader.look_ahead(updates)
         return updates
 
-    async def _persist(self, method: str, **parameters: Any) -> Any:
-        """Call until it succeeds, less and less often.
-
-        Raises:
-            ChannelUnauthorized: The token is refused.
-        """
-        attempts = 0
-        while True:
-            try:
-                return await self._call(method, **parameters)
-            except ChannelUnauthorized:
-                raise
-            except PolledElsewhere as error:
-                advice = "another program uses this bot's token: stop it, or make it its own bot"
-                logger.error("%s: %s", error, advice, extra={"event": "telegram_conflict"})
-                if "webhook" in str(error).lower():
-                    await self._drop_webhook()
-                pause = _pause(attempts, None)
-            except ChannelError as error:
-                logger.warning("%s", error, extra={"event": "telegram_unreachable"})
-                pause = _pause(attempts, getattr(error, "retry_after_seconds", None))
-            attempts += 1
-            await asyncio.sleep(pause)
+    async def _find_agents(self) -> None:
+        """Learn whether the agents' chat has another id by now than in the settings."""
+        if chat := self._settings.agents_chat:
+            with suppress(ChannelUnavailable, MessageRejected):
+                await self._call_chat("getChat", chat_id=int(chat))
 
     async def _set_webhook(self) -> None:
         secret = self._settings.webhook_secret
         if self._settings.webhook_url is None or secret is None:
             return
-        await self._persist(
+        await self._opened().persist(
             "setWebhook",
             url=self._settings.webhook_url,
             secret_token=secret.get_secret_value(),
             allowed_updates=list(WANTED),
         )
-
-    async def _drop_webhook(self) -> None:
-        """Telegram answers no poll while a webhook is set."""
-        try:
-            await self._call("deleteWebhook")
-        except ChannelUnauthorized:
-            raise
-        except ChannelError as error:
-            logger.warning("%s", error, extra={"event": "telegram_webhook_kept"})
 
     async def receive_webhook(self, request: WebhookRequest) -> WebhookReply:
         """Read one update.
@@ -305,6 +284,35 @@ class TelegramAdapter(ChannelAdapter):
             where = self._destination(conversation)
             await self._attempt("sendChatAction", action="typing", **where)
 
+    async def open_thread(self, chat: str, title: str) -> str:
+        """Begin a topic in a group of agents.
+
+        Raises:
+            ChannelUnavailable: No answer in time, 429, 5xx.
+            ChannelUnauthorized: The token is refused.
+            MessageRejected: The group has no topics, or the bot may not begin any.
+        """
+        where = self._destination(ConversationId(self.channel, chat))
+        return await forum.open_topic(self._call_chat, self.channel, title, where)
+
+    async def rename_thread(self, conversation: ConversationId, title: str) -> None:
+        """Give a topic another name.
+
+        Raises:
+            ChannelError: It could not be done; nothing depends on it.
+        """
+        where = self._destination(conversation) | {"name": forum.topic_name(title)}
+        await forum.change_topic(self._call_chat, "editForumTopic", where)
+
+    async def close_thread(self, conversation: ConversationId) -> None:
+        """Close a topic: only admins write in it any more, the bot among them.
+
+        Raises:
+            ChannelError: It could not be done; nothing depends on it.
+        """
+        where = self._destination(conversation)
+        await forum.change_topic(self._call_chat, "closeForumTopic", where)
+
     async def _with_form(self, method: str, message: OutboundMessage, where: dict[str, Any]) -> Any:
         """Call with the text as HTML, and if that cannot be had or read, as it was written."""
         if markup := to_html(message):
@@ -320,11 +328,16 @@ class TelegramAdapter(ChannelAdapter):
             raise MessageRejected(self.channel, reason)
         return await self._call_chat(method, **where, text=plain)
 
-    async def _call_chat(self, method: str, **parameters: Any) -> Any:
+    async def _call_chat(self, method: str, *, chat_id: int, **parameters: Any) -> Any:
+        """Call with a chat, wherever it has moved."""
+        chat_id = self._moved.get(chat_id, chat_id)
         try:
-            return await self._call(method, **parameters)
+            return await self._call(method, chat_id=chat_id, **parameters)
         except ChatMoved as error:
-            return await self._call(method, **parameters | {"chat_id": error.chat_id})
+            logger.warning("%s", error, extra={"event": "telegram_chat_moved"})
+            self._moved[chat_id] = error.chat_id
+            self._reader.follow(str(chat_id), error.chat_id)
+            return await self._call(method, chat_id=error.chat_id, **parameters)
 
     def _destination(self, conversation: ConversationId) -> dict[str, Any]:
         """Where a conversation takes place.
@@ -359,11 +372,8 @@ class TelegramAdapter(ChannelAdapter):
 
 
 def _reply_parameters(message: OutboundMessage) -> dict[str, Any] | None:
-    """In a group the answer hangs under the question; between two people that is clutter."""
     replied_to = message.in_reply_to
     if replied_to is None or not replied_to.isdecimal():
-        return None
-    if not message.conversation.chat.startswith("-"):
         return None
     return {"message_id": int(replied_to), "allow_sending_without_reply": True}
 
@@ -373,10 +383,3 @@ def _from_json(body: bytes) -> object:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-def _pause(attempts: int, retry_after_seconds: float | None) -> float:
-    """Doubling from half a second, with jitter; what Telegram asks for is a lower bound."""
-    doubled = min(2.0 ** min(attempts, 10), _LONGEST_PAUSE_SECONDS)
-    # Jitter spreads retries; nothing here is secret.
-    return max(doubled * random.uniform(0.5, 1.0), retry_after_seconds or 0.0)  # noqa: S311

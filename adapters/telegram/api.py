@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -33,8 +34,11 @@ _CONNECTIONS = 64
 _MESSAGES_A_SECOND = 28
 _SECOND = 1.05
 _REASON_LENGTH = 300
+_LONGEST_PAUSE_SECONDS = 30.0
 _DAY_SECONDS = 86_400.0
 _TOKEN_IN_ADDRESS = re.compile(r"/bot[^/\s]+")
+
+logger = logging.getLogger(__name__)
 
 
 class _Door:
@@ -176,6 +180,43 @@ class BotApi(Bot):
         self._was_accepted = True
         return result
 
+    async def persist(self, method: str, **parameters: Any) -> Any:
+        """Call until it succeeds, less and less often.
+
+        Raises:
+            ChannelUnauthorized: The token is refused.
+        """
+        attempts = 0
+        while True:
+            try:
+                return await self.call(method, **parameters)
+            except ChannelUnauthorized:
+                raise
+            except PolledElsewhere as error:
+                advice = "another program uses this bot's token: stop it, or make it its own bot"
+                logger.error("%s: %s", error, advice, extra={"event": "telegram_conflict"})
+                if "webhook" in str(error).lower():
+                    await self.drop_webhook()
+                pause = _pause(attempts, None)
+            except ChannelError as error:
+                logger.warning("%s", error, extra={"event": "telegram_unreachable"})
+                pause = _pause(attempts, getattr(error, "retry_after_seconds", None))
+            attempts += 1
+            await asyncio.sleep(pause)
+
+    async def drop_webhook(self) -> None:
+        """Take the webhook away: Telegram answers no poll while one is set.
+
+        Raises:
+            ChannelUnauthorized: The token is refused.
+        """
+        try:
+            await self.call("deleteWebhook")
+        except ChannelUnauthorized:
+            raise
+        except ChannelError as error:
+            logger.warning("%s", error, extra={"event": "telegram_webhook_kept"})
+
     async def download(self, file_id: str) -> bytes:
         """The bytes of a file, at most 20 MB.
 
@@ -235,6 +276,13 @@ class ChatMoved(MessageRejected):
 
 class PolledElsewhere(ChannelUnavailable):
     """Another program asks for this bot's updates, or a webhook is set."""
+
+
+def _pause(attempts: int, retry_after_seconds: float | None) -> float:
+    """Doubling from half a second, with jitter; what Telegram asks for is a lower bound."""
+    doubled = min(2.0 ** min(attempts, 10), _LONGEST_PAUSE_SECONDS)
+    # Jitter spreads retries; nothing here is secret.
+    return max(doubled * random.uniform(0.5, 1.0), retry_after_seconds or 0.0)  # noqa: S311
 
 
 def _seconds(value: object) -> float | None:

@@ -94,6 +94,8 @@ class Earlier(_Object):
     message_id: _Id
     chat: Chat | None = None
     sender: User | None = Field(default=None, alias="from")
+    #: Set where somebody writes as a channel, or an admin as the group.
+    sender_chat: Chat | None = None
     reply_to_message: Earlier | None = None
     message_thread_id: int | None = None
     is_topic_message: bool = False
@@ -105,8 +107,6 @@ class Message(Earlier):
     chat: Chat
     date: _Time
     edit_date: _Time | None = None
-    #: Set where somebody writes as a channel, or an admin as the group.
-    sender_chat: Chat | None = None
     #: The group's own channel, forwarded by Telegram itself.
     is_automatic_forward: bool = False
     text: _Text = ""

@@ -21,12 +21,16 @@ _REMEMBERED_ALBUMS = 1000
 class Reader:
     """Knows whom the updates are for, and which albums it has seen a part of."""
 
-    def __init__(self, channel: str, token: str) -> None:
+    def __init__(self, channel: str, token: str, agents_chat: str = "") -> None:
         self._channel = channel
         # A token begins with the bot's number, which is no secret.
         number = token.partition(":")[0]
         known = number.isdecimal() and len(number) < 19
-        self.me = Identity(int(number) if known else 0, account=number if known else "bot")
+        self.me = Identity(
+            int(number) if known else 0,
+            account=number if known else "bot",
+            agents_chat=agents_chat,
+        )
         #: A set that keeps its order.
         self._albums: dict[str, None] = {}
 
@@ -39,6 +43,11 @@ class Reader:
                 id=number if isinstance(number, int) else self.me.id,
                 username=name if isinstance(name, str) else "",
             )
+
+    def follow(self, chat: str, moved_to: int) -> None:
+        """Take note that a group has another id from now on."""
+        if chat and chat in (self.me.agents_chat, self.me.agents_chat_now):
+            self.me = replace(self.me, agents_chat_now=str(moved_to))
 
     def read(self, raw: object) -> tuple[int | None, Update | None]:
         """Number and content of an update, as far as they can be read."""
@@ -59,11 +68,14 @@ class Reader:
         """The event that an update means; None: nothing that anybody has to be told."""
         if (membership := update.my_chat_member) is not None:
             logger.info(
-                "the bot is now %s in a %s",
+                "the bot is now %s in the %s %d",
                 membership.new_chat_member.status,
                 membership.chat.type,
+                membership.chat.id,
                 extra={"event": "telegram_membership"},
             )
+        if update.message is not None and update.message.migrate_to_chat_id is not None:
+            self.follow(str(update.message.chat.id), update.message.migrate_to_chat_id)
         event = event_of(update, self._channel, self.me)
         album = update.message.media_group_id if update.message is not None else None
         if album is None or not isinstance(event, MessageReceived):

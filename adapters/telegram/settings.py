@@ -8,10 +8,10 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 from yarl import URL
 
-from kfbot.adapter import AdapterSettings
+from kfbot.adapter import AgentsChatSettings
 
 
-class TelegramSettings(AdapterSettings):
+class TelegramSettings(AgentsChatSettings):
     """`platform = "telegram"`."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -36,6 +36,13 @@ class TelegramSettings(AdapterSettings):
         if re.fullmatch(r"[A-Za-z0-9:_-]{1,256}", token.get_secret_value()) is None:
             raise ValueError("must be the token as @BotFather gives it: 123456:ABC…")
         return token
+
+    @field_validator("agents_chat")
+    @classmethod
+    def _is_group(cls, chat: str) -> str:
+        if chat and re.fullmatch(r"-[0-9]{1,18}", chat) is None:
+            raise ValueError('must be the id of a group of agents: "-1001234567890"')
+        return chat
 
     @field_validator("webhook_secret")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kfbot import __version__
-from kfbot.cli import calibrate, desk, evaluate, knowledge, replay
+from kfbot.cli import calibrate, desk, evaluate, knowledge, replay, users
 from kfbot.cli.options import AsJson, SettingsFile, as_text, run_with
 
 app = typer.Typer(
@@ -187,4 +187,5 @@ app.add_typer(desk.app, name="desk")
 app.add_typer(replay.app, name="replay")
 app.command()(evaluate.evaluate)
 app.command()(calibrate.calibrate)
+app.add_typer(users.app, name="users")
 app.add_typer(database, name="db")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -14,30 +14,55 @@ if TYPE_CHECKING:
     from kfbot.settings import Settings
 
 
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", help="Knowledge bases; none named: all."),
+]
+QuestionsFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Yours, as for evaluate: JSONL with gold_ids, in_scope."),
+]
+Apply = Annotated[bool, typer.Option("--apply", help="Use it from now on.")]
+Replace = Annotated[
+    bool,
+    typer.Option(
+        "--replace", help="Without --questions: also in place of what yours have given before."
+    ),
+]
+Reset = Annotated[bool, typer.Option("--reset", help="Back to what is shipped.")]
+OutOfScope = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        max=90,
+        help="So many of 100 customers ask what is not in there [20; as among --questions].",
+    ),
+]
+Files = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[NAME=]PATH", help="Measure files instead of what is loaded."),
+]
+
+
+class _Asked(NamedTuple):
+    """What the command line names."""
+
+    names: list[str]
+    questions: Path | None
+    files: dict[str, list[str]]
+    out_of_scope: float | None
+    replaces_labelled: bool
+
+
 def calibrate(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Knowledge bases; none named: all."),
-    ] = None,
-    questions: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Yours, as for evaluate: JSONL with gold_ids, in_scope."),
-    ] = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Use it from now on.")] = False,
-    reset: Annotated[bool, typer.Option("--reset", help="Back to what is shipped.")] = False,
-    out_of_scope: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N",
-            min=0,
-            max=90,
-            help="Without --questions: so many of 100 customers ask what is not in there [20].",
-        ),
-    ] = None,
-    knowledge: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[NAME=]PATH", help="Measure files instead of what is loaded."),
-    ] = None,
+    names: Names = None,
+    questions: QuestionsFile = None,
+    apply: Apply = False,
+    replace: Replace = False,
+    reset: Reset = False,
+    out_of_scope: OutOfScope = None,
+    knowledge: Files = None,
     as_json: AsJson = False,
     settings: SettingsFile = None,
 ) -> None:
@@ -59,14 +84,13 @@ def calibrate(
         raise typer.BadParameter("--apply goes with neither --knowledge nor --reset.")
     if reset and (knowledge or questions):
         raise typer.BadParameter("--reset goes with neither --knowledge nor --questions.")
+    if replace and (questions or reset):
+        raise typer.BadParameter("--replace goes with neither --questions nor --reset.")
     if reset:
         run_with(settings, lambda read: _store(read, _chosen(read, names), None))
         return
-    files = named(knowledge or ())
-    measured = run_with(
-        settings,
-        lambda read: _measure(read, names or [], questions, files, out_of_scope),
-    )
+    asked = _Asked(names or [], questions, named(knowledge or ()), out_of_scope, replace)
+    measured = run_with(settings, lambda read: _measure(read, asked))
     if apply:
         found = {one["knowledge_base"]: one["calibration"] for one in measured}
         kept = {name: one for name, one in found.items() if one is not None}
@@ -74,23 +98,18 @@ def calibrate(
     _say(measured, as_json=as_json, applied=apply)
 
 
-async def _measure(
-    settings: Settings,
-    names: list[str],
-    questions: Path | None,
-    files: dict[str, list[str]],
-    out_of_scope: float | None,
-) -> list[dict[str, Any]]:
+async def _measure(settings: Settings, asked: _Asked) -> list[dict[str, Any]]:
     from kfbot.cli.output import progress_bar, report
     from kfbot.measuring import run_calibration
 
     with progress_bar() as progress:
         return await run_calibration(
             settings,
-            names,
-            questions,
-            files=files,
-            out_of_scope_percent=out_of_scope,
+            asked.names,
+            asked.questions,
+            files=asked.files,
+            out_of_scope_percent=asked.out_of_scope,
+            replaces_labelled=asked.replaces_labelled,
             progress=progress,
             report=report,
         )
@@ -146,6 +165,12 @@ def _say_kind(name: str, kind: str, found: dict[str, Any]) -> None:
         "out of scope: handed off",
     )
     say_table(heads, rows, title=f"{name}, {kind}: {counts}; now → after", numbers=True)
+    told_apart = found["auroc"]
+    if found["reranked"] and told_apart["now"] is not None:
+        say(
+            "With what the reranker says, right answers are told from wrong ones"
+            f" (AUROC) {told_apart['now']:.3f} now, {told_apart['after']:.3f} after."
+        )
     error = found["calibration_error"]
     say(f"Estimates are off by {error['now']:.3f} on average now, by {error['after']:.3f} after.")
     say()

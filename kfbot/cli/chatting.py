@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from kfbot.adapter import ChannelAdapter
-from kfbot.bootstrap import open_channel
+from kfbot.channels import open_channel
 from kfbot.cli.client import Client
 from kfbot.cli.output import report
 from kfbot.cli.session import reach

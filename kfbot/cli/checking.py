@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from kfbot.adapter import ChannelAdapter
-from kfbot.bootstrap import check_embedding, check_qdrant, open_channels, open_database
+from kfbot.bootstrap import check_qdrant, open_database
+from kfbot.channels import open_channels
 from kfbot.cli.client import find_server
 from kfbot.cli.output import report, say, say_table
 from kfbot.confidence import signals_version
@@ -18,9 +19,12 @@ from kfbot.errors import (
     ChannelError,
     ChannelUnavailable,
     KfbotError,
+    KnowledgeBaseUnavailable,
     SettingsError,
     StoreUnavailable,
 )
+from kfbot.knowledge_models import check_embedding, check_reranker
+from kfbot.permissions import scopes_of
 from kfbot.places import owning
 from kfbot.settings import Settings, load_settings
 from kfbot.store.calibrations import CalibrationStore
@@ -101,6 +105,7 @@ async def _find(file: Path | None) -> list[Finding]:
 
 
 async def _look_at_channels(settings: Settings) -> AsyncIterator[Finding]:
+    adapters: dict[str, ChannelAdapter] = {}
     for name, section in settings.channels.items():
         try:
             opened = open_channels(settings.model_copy(update={"channels": {name: section}}))
@@ -108,6 +113,9 @@ async def _look_at_channels(settings: Settings) -> AsyncIterator[Finding]:
             yield Finding("channels", "wrong", str(error))
             continue
         yield await _channel_finding(opened[name])
+        adapters[name] = opened[name]
+    if len(adapters) == len(settings.channels):
+        scopes_of(settings.knowledge, adapters)
     if not settings.channels:
         yield Finding("channels", "ok", "web chat and HTTP API only")
 
@@ -195,17 +203,19 @@ async def _look_at_knowledge(settings: Settings) -> AsyncIterator[Finding]:
     async with Database(settings.database_url) as database:
         for name in settings.knowledge:
             yield await _knowledge_finding(KnowledgeStore(database), name)
-        for finding in await _calibration_findings(settings, database):
-            yield finding
 
 
-async def _calibration_findings(settings: Settings, database: Database) -> list[Finding]:
-    generations = await KnowledgeStore(database).generations()
+async def _calibration_findings(settings: Settings, embedding: str, reranker: str) -> list[Finding]:
+    """Whether what was calibrated still holds, for models of these keys."""
+    if (await find_schema(settings.database_url)).state != "current":
+        return []
+    async with Database(settings.database_url) as database:
+        stored = await CalibrationStore(database).find()
     findings = []
-    for name, one in (await CalibrationStore(database).find()).items():
+    for name, one in stored.items():
         if name not in settings.knowledge:
             continue
-        if one.holds_for(generations[name].embedding_key, signals_version()):
+        if one.holds_for(embedding, signals_version(reranker)):
             text = f"{name}: {one.made_at:%Y-%m-%d}, from {one.questions} questions"
             findings.append(Finding("calibration", "ok", text))
         else:
@@ -236,9 +246,19 @@ async def _knowledge_finding(store: KnowledgeStore, name: str) -> Finding:
     return Finding("knowledge", "ok", f"{name}: {state.documents} documents and entries")
 
 
-async def _look_at_embedding(settings: Settings) -> AsyncIterator[Finding]:
-    dimensions = await check_embedding(settings, report)
+async def _look_at_models(settings: Settings) -> AsyncIterator[Finding]:
+    embedding, dimensions = await check_embedding(settings, report)
     yield Finding("embedding", "ok", f"{settings.embedding.model}, {dimensions} dimensions")
+    reranker = ""
+    if settings.reranker.model:
+        try:
+            reranker = await check_reranker(settings.reranker, report)
+        except KnowledgeBaseUnavailable as error:
+            yield Finding("reranker", "wrong", str(error))
+            return
+        yield Finding("reranker", "ok", f"{reranker} answers")
+    for finding in await _calibration_findings(settings, embedding, reranker):
+        yield finding
 
 
 async def _look_at_qdrant(settings: Settings) -> AsyncIterator[Finding]:
@@ -261,6 +281,6 @@ _LOOKS: tuple[tuple[str, _Look], ...] = (
     ("database", _look_at_database),
     ("integrity", _look_at_integrity),
     ("knowledge", _look_at_knowledge),
-    ("embedding", _look_at_embedding),
+    ("embedding", _look_at_models),
     ("qdrant", _look_at_qdrant),
 )

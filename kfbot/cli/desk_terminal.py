@@ -18,6 +18,10 @@ _REASONS = {
     "asked_for_person": "wants a person",
     "unsure": "bot not sure",
     "not_helpful": "answer did not help",
+    "repeated_question": "asks again",
+    "keyword": "keyword",
+    "angry": "angry",
+    "reopened": "not solved after all",
     "error": "something failed",
     "taken_by_agent": "taken by an agent",
 }

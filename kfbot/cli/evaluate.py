@@ -21,44 +21,49 @@ UNNAMED = "default"
 _NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
 
+Knowledge = Annotated[
+    list[str],
+    typer.Option(metavar="[NAME=]PATH", help="JSONL, or a folder of documents; repeatable."),
+]
+Questions = Annotated[
+    Path, typer.Option(metavar="FILE", help="JSONL: text, gold_ids, in_scope, history, kb.")
+]
+Predictions = Annotated[
+    Path | None, typer.Option(metavar="OUT.jsonl", help="Write one row a question.")
+]
+Report = Annotated[Path | None, typer.Option(metavar="OUT.json", help="Write all numbers.")]
+Html = Annotated[Path | None, typer.Option(metavar="OUT.html", help="Write a page with plots.")]
+MaxWrong = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N", help="At most N of 100 answers wrong: sets the dial, fails if it is missed."
+    ),
+]
+Require = Annotated[
+    list[str] | None,
+    typer.Option(metavar="DEMAND", help="Fail unless it holds, like 'hit@1>=0.9'; repeatable."),
+]
+Compare = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="OLD", help="Report or predictions of an earlier run on the same questions."
+    ),
+]
+Calibrate = Annotated[
+    bool, typer.Option("--calibrate", help="First do what `kfbot calibrate --apply` does.")
+]
+
+
 def evaluate(
-    knowledge: Annotated[
-        list[str],
-        typer.Option(metavar="[NAME=]PATH", help="JSONL, or a folder of documents; repeatable."),
-    ],
-    questions: Annotated[
-        Path, typer.Option(metavar="FILE", help="JSONL: text, gold_ids, in_scope, history, kb.")
-    ],
-    predictions: Annotated[
-        Path | None, typer.Option(metavar="OUT.jsonl", help="Write one row a question.")
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="OUT.json", help="Write all numbers.")
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option(metavar="OUT.html", help="Write a page with plots.")
-    ] = None,
-    max_wrong: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N",
-            help="At most N of 100 answers wrong: sets the dial, fails if it is missed.",
-        ),
-    ] = None,
-    require: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DEMAND", help="Fail unless it holds, like 'hit@1>=0.9'; repeatable."),
-    ] = None,
-    compare: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="OLD", help="Report or predictions of an earlier run on the same questions."
-        ),
-    ] = None,
-    calibrate: Annotated[
-        bool,
-        typer.Option("--calibrate", help="First do what `kfbot calibrate --apply` does."),
-    ] = False,
+    knowledge: Knowledge,
+    questions: Questions,
+    predictions: Predictions = None,
+    report: Report = None,
+    html: Html = None,
+    max_wrong: MaxWrong = None,
+    require: Require = None,
+    compare: Compare = None,
+    calibrate: Calibrate = False,
     settings: SettingsFile = None,
 ) -> None:
     """Measure how good the bot is.

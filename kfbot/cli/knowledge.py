@@ -174,6 +174,8 @@ def _say_report(report: dict[str, Any]) -> None:
         say(f"  {step}: {count}", style="dim")
     for line in report["conflicts"]:
         say(f"  ! {line} answer the same question differently", style="yellow")
+    for line in report["overridden"]:
+        say(f"  {line}: the entry by hand answers", style="dim")
     for line in report["unreadable"]:
         say(f"  ✗ {line}", style="red")
 
@@ -199,6 +201,10 @@ async def _status(settings: Settings, *, as_json: bool) -> None:
     ]
     say_table(("name", "documents", "chunks", "loaded", "unreadable"), rows)
     for one in states:
+        if one["added"]:
+            say(f"  {one['name']}: {one['added']} entries by hand", style="dim")
+        for line in one["overridden"]:
+            say(f"  {one['name']}: {line}: the entry by hand answers", style="dim")
         for line in one["unreadable"]:
             say(f"  ✗ {line}", style="red")
         if one["calibration"]:

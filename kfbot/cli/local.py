@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 
 from kfbot.adapter import ChannelAdapter
 from kfbot.application import API_CHANNEL, Application
-from kfbot.bootstrap import build, open_channels
+from kfbot.bootstrap import build
+from kfbot.channels import open_channels
 from kfbot.cli.client import Address
 from kfbot.cli.output import one_line, progress_bar, report
 from kfbot.errors import ChannelUnavailable

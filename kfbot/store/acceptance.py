@@ -10,7 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from kfbot.case_posts import goes_to_customer
 from kfbot.commands import parse
+from kfbot.conversation import State
 from kfbot.errors import ConversationChanged
 from kfbot.messages import (
     ButtonPressed,
@@ -22,6 +24,7 @@ from kfbot.messages import (
     OwnershipChanged,
 )
 from kfbot.store import tables
+from kfbot.store.case_steps import claim_case
 from kfbot.store.conversations import add_conversation, address_of, change_owner
 from kfbot.store.events import encode_event, type_of
 from kfbot.store.lanes import set_ready
@@ -40,6 +43,8 @@ class Accepted:
 
 
 _Key = tuple[str, str]
+#: The name of a channel, and the platform's id of a chat.
+Chat = tuple[str, str]
 
 _inbox, _customers = tables.inbox.c, tables.customer.c
 _alias, _lane = tables.conversation_alias.c, tables.lane.c
@@ -87,6 +92,7 @@ def accept_all(
     events: Sequence[InboundEvent],
     now: datetime,
     limited: Collection[str] = (),
+    agents_chats: Collection[Chat] = (),
 ) -> list[Accepted]:
     """Store the events that are new, in their order; repeated ones are only recognised.
 
@@ -94,21 +100,27 @@ def accept_all(
 
     Args:
         limited: Channels whose customers' messages are counted.
+        agents_chats: No customers write there, and no transcript is kept of what is said.
     """
     known = _known(connection, [_key(event) for event in events])
     new = list({_key(event): event for event in events if _key(event) not in known}.values())
     if not new:
         return [known[_key(event)] for event in events]
-    conversations = _ensure_conversations(connection, new, now)
+    conversations = _ensure_conversations(connection, new, now, agents_chats)
     # Before the rows: their order is the order of the commits of a conversation.
     set_ready(connection, conversations.values(), now)
     stored = _write_inbox(connection, new, conversations, now)
-    _write_transcript(connection, new, conversations, now)
-    remember_heard(connection, ((event, stored[_key(event)].inbox_id) for event in new), limited)
+    customers = [event for event in new if _chat(event) not in agents_chats]
+    _write_transcript(connection, customers, conversations, now)
+    remember_heard(
+        connection, ((event, stored[_key(event)].inbox_id) for event in customers), limited
+    )
     for event in new:
         accepted = stored[_key(event)]
         notify(connection, conversation_notice(accepted.conversation_id))
-        if (agent := _claiming(event)) is not None:
+        if _chat(event) in agents_chats:
+            _claim_case(connection, accepted, event, now)
+        elif (agent := _claiming(event)) is not None:
             _claim(connection, accepted, agent, now)
     results = []
     for event in events:
@@ -117,6 +129,20 @@ def accept_all(
         # What came twice in one group is new only once.
         known[_key(event)] = replace(accepted, repeated=True)
     return results
+
+
+def _chat(event: InboundEvent) -> Chat:
+    return event.conversation.channel, event.conversation.chat
+
+
+def _claim_case(
+    connection: sa.Connection, accepted: Accepted, event: InboundEvent, now: datetime
+) -> None:
+    """Silence the bot where an agent writes to its customer; the words go when it is their turn."""
+    if not isinstance(event, MessageReceived) or event.sender.role != "agent":
+        return
+    if goes_to_customer(event.text):
+        claim_case(connection, accepted.conversation_id, event, now)
 
 
 def _key(event: InboundEvent) -> _Key:
@@ -139,7 +165,10 @@ def _columns(keys: Iterable[tuple[str, ...]]) -> list[list[str]]:
 
 
 def _ensure_conversations(
-    connection: sa.Connection, events: Sequence[InboundEvent], now: datetime
+    connection: sa.Connection,
+    events: Sequence[InboundEvent],
+    now: datetime,
+    agents_chats: Collection[Chat],
 ) -> dict[ConversationId, int]:
     """The conversations of events; those that are new are made. Tells if a lane gets ready."""
     addresses = {(e.channel, e.chat, e.thread or "", e.member or "") for e in _addresses(events)}
@@ -155,8 +184,9 @@ def _ensure_conversations(
     for event in events:
         if event.conversation not in found:
             customer_id = customers.get(_customer(event) or ("", ""))
+            state = State.THREAD if _chat(event) in agents_chats else State.BOT
             found[event.conversation] = add_conversation(
-                connection, event.conversation, now, customer_id
+                connection, event.conversation, now, customer_id, state
             )
             notify(connection, chat_notice(event.conversation))
     return found

@@ -16,6 +16,8 @@ from kfbot.store.engine import Database
 
 #: So many turns, and cases, are counted at most, the newest.
 COUNTED = 100_000
+#: The last turn of a chat is looked for among so many, of all chats.
+LATELY = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class AccountStore:
     async def find_turn(
         self, conversation_id: int, address: ConversationId, platform_id: str | None
     ) -> TurnAccount | None:
-        """The turn behind a message of the bot's, else the last one here, else in this chat.
+        """The turn behind a message of the bot's, else the last one here, else lately in this chat.
 
         Args:
             platform_id: Of a message in the chat, whoever's conversation it belongs to.
@@ -104,19 +106,25 @@ _LAST_HERE = (
     .limit(1)
     .scalar_subquery()
 )
-_other = tables.turn.alias("other").c
-_LAST_IN_CHAT = (
-    sa.select(
-        sa.func.max(
-            sa.select(_other.id)
-            .where(_other.conversation_id == _alias.conversation_id, _other.decision != "silent")
-            .order_by(_other.id.desc())
-            .limit(1)
-            .correlate(tables.conversation_alias)
-            .scalar_subquery()
-        )
+_newest = tables.turn.alias("newest").c
+# From the newest back: by way of its members' conversations the whole of a large group would be
+# read through.
+_lately = (
+    sa.select(_turn.id, _turn.conversation_id)
+    .where(
+        _turn.decision != "silent",
+        _turn.id > sa.select(sa.func.max(_newest.id) - LATELY).scalar_subquery(),
     )
-    .where(_IN_CHAT)
+    .order_by(_turn.id.desc())
+    .limit(LATELY)
+    .subquery("lately")
+    .c
+)
+_LAST_IN_CHAT = (
+    sa.select(_lately.id)
+    .where(sa.exists().where(_alias.conversation_id == _lately.conversation_id, _IN_CHAT))
+    .order_by(_lately.id.desc())
+    .limit(1)
     .scalar_subquery()
 )
 

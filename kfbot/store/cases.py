@@ -7,8 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kfbot.conversation import Case, HandoffReason
+from kfbot.conversation import Case, HandoffReason, Turn
+from kfbot.messages import Citation
 from kfbot.store import tables
+from kfbot.store.notices import CASES, notify
 
 
 def open_case(
@@ -20,8 +22,15 @@ def open_case(
     question: str = "",
     draft: str = "",
     knowledge_base: str = "",
+    turn: Turn | None = None,
 ) -> Case:
-    """Open a case for a conversation that has none open."""
+    """Open a case for a conversation that has none open.
+
+    Args:
+        turn: What the bot made of the question.
+    """
+    passages = [passage_row(*seen) for seen in turn.seen] if turn else []
+    confidence = turn.confidence if turn else None
     created = connection.execute(
         tables.case.insert().values(
             conversation_id=conversation_id,
@@ -29,9 +38,13 @@ def open_case(
             question=question,
             draft=draft,
             knowledge_base=knowledge_base,
+            passages=passages,
+            confidence=confidence,
             opened_at=now,
+            due_at=now,
         )
     )
+    notify(connection, CASES)
     assert created.inserted_primary_key is not None
     return Case(
         id=created.inserted_primary_key[0],
@@ -40,8 +53,22 @@ def open_case(
         question=question,
         draft=draft,
         knowledge_base=knowledge_base,
+        passages=tuple(passages),
+        confidence=confidence,
         opened_at=now,
     )
+
+
+def passage_row(knowledge_base: str, passage: Citation) -> dict[str, Any]:
+    """A passage as it is kept with a case."""
+    return {
+        "title": passage.title,
+        "heading": passage.heading,
+        "url": passage.url,
+        "quote": passage.quote,
+        "score": passage.score,
+        "knowledge_base": knowledge_base,
+    }
 
 
 def find_open_case(connection: sa.Connection, conversation_id: int) -> Case | None:
@@ -79,10 +106,14 @@ def case_of(row: sa.Row[Any]) -> Case:
         question=row.question,
         draft=row.draft,
         knowledge_base=row.knowledge_base,
+        passages=tuple(row.passages),
+        confidence=row.confidence,
         opened_at=row.opened_at,
         assigned_to=row.assigned_to,
         assigned_at=row.assigned_at,
         claimed_by=row.claimed_by,
+        waiting_since=row.waiting_since,
+        notices=row.notices,
         first_reply_at=row.first_reply_at,
         closed_at=row.closed_at,
         outcome=row.outcome,

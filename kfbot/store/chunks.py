@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from kfbot.store.engine import Database
+from kfbot.store.entries import is_by_hand, put_entry, remove_entry
 from kfbot.store.exclusion import Check, exclusively
 from kfbot.store.generations import is_in_force, roll_back, stage, staged_of, sweep, switch, unstage
 from kfbot.store.knowledge_rows import (
@@ -152,6 +153,53 @@ class KnowledgeStore:
             async for stored in _joined(self._database, selection):
                 yield stored
 
+    async def entries(self, name: str) -> tuple[StoredDocument, ...]:
+        """The entries by hand of a knowledge base, by id.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        found = _joined(self._database, _in_force(name).where(is_by_hand))
+        stored = [one async for one in found]
+        return tuple(sorted(stored, key=lambda one: one.document.document_id))
+
+    async def put_entry(self, name: str, embedding_key: str, entry: StoredDocument) -> None:
+        """Put an entry by hand in force, in place of the one with its id.
+
+        Raises:
+            EntryRejected: A document of the sources has its id.
+            KnowledgeBaseUnavailable: It was never loaded, or its vectors are another model's.
+            StoreUnavailable: Nothing was changed.
+        """
+        await self._database.write(
+            partial(put_entry, name=name, embedding_key=embedding_key, entry=entry)
+        )
+
+    async def remove_entry(self, name: str, document_id: str) -> bool:
+        """Forget an entry by hand; False where there is none.
+
+        Raises:
+            StoreUnavailable: Nothing was changed.
+        """
+        remove = partial(remove_entry, name=name, document_id=document_id)
+        return await self._database.write(remove)
+
+    async def signed(
+        self, name: str, marks: Collection[bytes], start: int
+    ) -> dict[str, DocumentRow]:
+        """The FAQ entries in force whose signatures have one of these marks from `start` on.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        if not marks:
+            return {}
+        length = len(next(iter(marks)))
+        mark = sa.func.substr(_document.signature, start + 1, length, type_=sa.LargeBinary)
+        return await self._rows(
+            _in_force(name).where(_document.kind == "faq", mark.in_(sorted(marks)))
+        )
+
     async def stage(
         self, name: str, embedding_key: str, documents: Sequence[StoredDocument]
     ) -> None:
@@ -236,12 +284,14 @@ def _state(connection: sa.Connection, name: str) -> KnowledgeState:
         knowledge_chunk.c.document_pk.in_(documents.with_only_columns(_document.id))
     )
     count = sa.select(sa.func.count()).select_from(documents.subquery())
+    added = sa.select(sa.func.count()).select_from(documents.where(is_by_hand).subquery())
     return KnowledgeState(
         name=name,
         generation=row["generation"],
         embedding_key=row["embedding_key"],
         documents=connection.execute(count).scalar_one(),
         chunks=connection.execute(chunks).scalar_one(),
+        added=connection.execute(added).scalar_one(),
         loaded_at=row["loaded_at"],
         unreadable=tuple(row["unreadable"]),
         counts=row["counts"],

@@ -22,6 +22,8 @@ from kfbot.messages import ButtonAction, ConversationId
 from kfbot.store import tables
 from kfbot.store.cases import find_open_case, open_case, update_case
 from kfbot.store.engine import Database
+from kfbot.store.notices import CASES, notify
+from kfbot.store.proposals import propose
 
 OwnerChange = Literal["claim", "hand_back", "resolve"]
 
@@ -127,11 +129,14 @@ def change_owner(
         if before.state is not State.WAITING and after is not before:
             open_case(connection, conversation_id, "taken_by_agent", now)
         if after is not before:
-            update_case(connection, conversation_id, claimed_by=agent, claimed_at=now)
+            update_case(connection, conversation_id, claimed_by=agent, claimed_at=now, due_at=now)
     else:
         after = hand_back(before) if change == "hand_back" else resolve(before)
         outcome = "handed_back" if change == "hand_back" else "resolved"
+        propose(connection, conversation_id, now)
         update_case(connection, conversation_id, closed_at=now, closed_by=agent, outcome=outcome)
+    if after is not before:
+        notify(connection, CASES)
     save_conversation(connection, after, now)
     return after
 
@@ -154,10 +159,13 @@ def add_conversation(
     address: ConversationId,
     now: datetime,
     customer_id: int | None = None,
+    state: State = State.BOT,
 ) -> int:
     """Make the conversation of an address that has none; returns its id."""
     created = connection.execute(
-        tables.conversation.insert().values(customer_id=customer_id, created_at=now, updated_at=now)
+        tables.conversation.insert().values(
+            customer_id=customer_id, state=str(state), created_at=now, updated_at=now
+        )
     )
     assert created.inserted_primary_key is not None
     conversation_id: int = created.inserted_primary_key[0]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kfbot.errors import KnowledgeBaseUnavailable, StoreUnavailable
+from kfbot.store.entries import is_by_hand, keep_entries, make_way
 from kfbot.store.knowledge_rows import (
     BATCH_SIZE,
     IN_SIZE,
     Load,
     StoredDocument,
+    columns_of,
 )
 from kfbot.store.notices import knowledge_notice, notify
 from kfbot.store.tables import (
@@ -52,14 +54,14 @@ def stage(
     for part in _slices(ids):
         _delete(connection, _document.document_id.in_(part), name, since=coming)
     values = [
-        _values(stored.document)
+        columns_of(stored.document)
         | {"knowledge_base": name, "since": coming, "embedding_key": embedding_key}
         for stored in documents
     ]
     insert = sa.insert(knowledge_document).returning(_document.id, _document.document_id)
     pks = {row.document_id: row.id for row in connection.execute(insert, values)}
     rows = [
-        _values(chunk) | {"document_pk": pks[stored.document.document_id]}
+        columns_of(chunk) | {"document_pk": pks[stored.document.document_id]}
         for stored in documents
         for chunk in stored.chunks
     ]
@@ -88,13 +90,17 @@ def switch(connection: sa.Connection, *, load: Load) -> int:
     """Put what is staged in force; see `KnowledgeStore.apply`."""
     name = load.knowledge_base
     number = _generation(connection, name)
-    before = connection.execute(sa.select(knowledge_base).where(_base.name == name)).one()
+    # Locked: an entry by hand that comes now waits, else the index before would lack it.
+    locked = sa.select(knowledge_base).where(_base.name == name).with_for_update()
+    before = connection.execute(locked).one()
     changed = bool(load.written or load.removed) or not number
-    changed = changed or before.embedding_key != load.embedding_key
+    same_model = before.embedding_key == load.embedding_key
+    changed = changed or not same_model
+    dropped: set[str] = set()
     if changed:
         _check_staged(connection, load, number + 1)
+        dropped = keep_entries(connection, load, number, same_model=same_model)
         _retire(connection, load, number + 1)
-    same_model = before.embedding_key == load.embedding_key
     news: dict[str, Any] = {
         "generation": number + 1,
         "revision": secrets.token_hex(6),
@@ -112,14 +118,17 @@ def switch(connection: sa.Connection, *, load: Load) -> int:
             counts=dict(load.counts),
         )
     )
-    _note_files(connection, load)
+    # Without a key such a file is read again by the next load, which says why.
+    again = [replace(row, read_key="") if row.path in dropped else row for row in load.files]
+    _note_files(connection, replace(load, files=again))
     notify(connection, knowledge_notice(name))
     return number + changed
 
 
 def roll_back(connection: sa.Connection, *, name: str) -> int:
     """Put the generation before in force; see `KnowledgeStore.roll_back`."""
-    base = connection.execute(sa.select(knowledge_base).where(_base.name == name)).one_or_none()
+    locked = sa.select(knowledge_base).where(_base.name == name).with_for_update()
+    base = connection.execute(locked).one_or_none()
     if base is None or not base.previous_revision:
         raise KnowledgeBaseUnavailable(f"knowledge base {name} has no generation to go back to")
     connection.execute(
@@ -132,6 +141,7 @@ def roll_back(connection: sa.Connection, *, name: str) -> int:
             rolled_back=True,
         )
     )
+    make_way(connection, name=name, number=base.generation - 1)
     # What was read belongs to the generation that is gone: the next load reads it all again.
     connection.execute(sa.delete(knowledge_file).where(_file.knowledge_base == name))
     notify(connection, knowledge_notice(name))
@@ -182,12 +192,11 @@ def _retire(connection: sa.Connection, load: Load, coming: int) -> None:
         sa.update(knowledge_document).where(here, _document.until == coming).values(until=None)
     )
     end = sa.update(knowledge_document).values(until=coming)
-    running = sa.and_(here, _document.since < coming, _document.until.is_(None))
+    running = sa.and_(here, ~is_by_hand, _document.since < coming, _document.until.is_(None))
     for part in _slices(sorted(load.written)):
         connection.execute(end.where(running, _document.document_id.in_(part)))
     for part in _slices(sorted(load.removed)):
-        of_files = _document.source == "file"
-        connection.execute(end.where(running, of_files, _document.document_id.in_(part)))
+        connection.execute(end.where(running, _document.document_id.in_(part)))
 
 
 def _note_files(connection: sa.Connection, load: Load) -> None:
@@ -196,7 +205,7 @@ def _note_files(connection: sa.Connection, load: Load) -> None:
     for part in _slices(gone):
         connection.execute(sa.delete(knowledge_file).where(here, _file.path.in_(part)))
     rows = [
-        _values(row)
+        columns_of(row)
         | {
             "knowledge_base": load.knowledge_base,
             "unreadable": list(row.unreadable),
@@ -216,11 +225,6 @@ def _delete(
             _document.knowledge_base == name, _document.since == since, condition
         )
     )
-
-
-def _values(row: Any) -> dict[str, Any]:
-    """The columns of a row, by name; not its chunks."""
-    return {one.name: getattr(row, one.name) for one in fields(row)}
 
 
 def _slices(values: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from typing import Any
 
 from kfbot.knowledge_base import PassageKind
 
@@ -92,6 +93,8 @@ class KnowledgeState:
     embedding_key: str = ""
     documents: int = 0
     chunks: int = 0
+    #: Entries by hand, among the documents.
+    added: int = 0
     loaded_at: datetime | None = None
     unreadable: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -110,8 +113,13 @@ class Load:
     counts: Mapping[str, int] = field(default_factory=dict)
     #: Ids of staged documents: new ones, and those that replace what is in force.
     written: Collection[str] = ()
-    #: Ids of documents that are gone; those that did not come from a file stay.
+    #: Ids of documents that are gone; entries by hand stay.
     removed: Collection[str] = ()
     #: Files that are new or changed, and the paths of those that are gone.
     files: Sequence[FileRow] = ()
     files_gone: Collection[str] = ()
+
+
+def columns_of(row: ChunkRow | DocumentRow | FileRow) -> dict[str, Any]:
+    """The columns of a row, by name."""
+    return {one.name: getattr(row, one.name) for one in fields(row)}

@@ -9,8 +9,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from kfbot.etiquette import Heard
-from kfbot.messages import ConversationId, InboundEvent, MessageReceived
+from kfbot.etiquette import FLOOD, REACH, Heard
+from kfbot.messages import ConversationId, InboundEvent, MessageEdited, MessageReceived
 from kfbot.store import tables
 from kfbot.store.engine import Database
 
@@ -94,7 +94,12 @@ def _last_heard(connection: sa.Connection, asked: Asked) -> tuple[Heard, ...]:
         "last": asked.inbox_id,
         "most": asked.limit,
     }
-    return tuple(Heard(*row) for row in connection.execute(_LAST_HEARD, values))
+    heard = tuple(Heard(*row) for row in connection.execute(_LAST_HEARD, values))
+    if len(heard) == asked.limit and heard[0].sent_at - heard[-1].sent_at < REACH:
+        # A flood: what was too much of one person must be known to be so.
+        rows = connection.execute(_LAST_HEARD, values | {"most": FLOOD})
+        heard = tuple(Heard(*row) for row in rows)
+    return heard
 
 
 def remember_heard(
@@ -102,18 +107,22 @@ def remember_heard(
     stored: Iterable[tuple[InboundEvent, int]],
     limited: Collection[str],
 ) -> None:
-    """Note what customers wrote on channels with a limit; events come with their inbox ids."""
+    """Note what customers wrote on channels with a limit; events come with their inbox ids.
+
+    To change a message is to write again. Only the words that the bot answered make it speak once
+    more, so edits count for what it is asked.
+    """
     rows = [
         {
             "inbox_id": inbox_id,
             "channel": event.conversation.channel,
             "chat": event.conversation.chat,
             "sender": event.sender.id,
-            "addressed": event.addressed_to_bot,
+            "addressed": not isinstance(event, MessageReceived) or event.addressed_to_bot,
             "sent_at": event.sent_at,
         }
         for event, inbox_id in stored
-        if isinstance(event, MessageReceived)
+        if isinstance(event, MessageReceived | MessageEdited)
         and event.sender.role == "customer"
         and event.conversation.channel in limited
     ]

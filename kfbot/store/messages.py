@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from kfbot.messages import ConversationId, DeliveryReceipt, InboundEvent
 from kfbot.store import tables
-from kfbot.store.acceptance import Accepted, accept_all
+from kfbot.store.acceptance import Accepted, Chat, accept_all
 from kfbot.store.engine import Database
 from kfbot.store.events import storable_event
 from kfbot.store.lanes import (
@@ -54,16 +54,19 @@ class MessageStore:
         *,
         channels: Collection[str] | None = None,
         limited: Collection[str] = (),
+        agents_chats: Collection[Chat] = (),
     ) -> None:
         """Prepare.
 
         Args:
             channels: Only lanes of their conversations are claimed; None: of all.
             limited: Channels whose customers' messages are counted.
+            agents_chats: Chats in which agents work; no customers write there.
         """
         self._database = database
         self._clock = clock
         self._limited = limited
+        self._agents_chats = frozenset(agents_chats)
         self._served = sa.true() if channels is None else on_channels(channels)
         self._lane_of: dict[ConversationId, int] = {}
 
@@ -89,7 +92,7 @@ class MessageStore:
     def _accept(
         self, connection: sa.Connection, events: Sequence[InboundEvent]
     ) -> Sequence[Accepted]:
-        return accept_all(connection, events, self._clock(), self._limited)
+        return accept_all(connection, events, self._clock(), self._limited, self._agents_chats)
 
     async def free_all(self) -> int:
         """Free every lane: right only where no other process can be running.

@@ -1,7 +1,10 @@
 """What a transaction tells once it is committed: to this process, and to every other replica.
 
-A notice is a short word: `lane` (there is work), `conversation 12` (something in it changed),
-`chat web/abc` (a conversation began there), `knowledge samples` (it was loaded).
+A notice is a short word: `lane` (there is work), `cases` (one was opened, or changed hands),
+`conversation 12` (something in it changed),
+`chat web/abc` (a conversation began there), `knowledge samples` (it was loaded), `agents`
+(agents, teams or sessions changed), `assigned 12 anna` (anna gave its case to another agent),
+`typing 12` (its agent is writing).
 """
 
 from __future__ import annotations
@@ -15,12 +18,26 @@ CHANNEL = "kfbot"
 #: PostgreSQL takes less than 8000 bytes; chats whose names begin alike are then told of together.
 _LONGEST = 1000
 LANE = "lane"
+#: Agents, teams or sessions changed.
+AGENTS = "agents"
+#: A case was opened, given to somebody, claimed or closed.
+CASES = "cases"
 _KEY = "kfbot_notices"
 
 
 def conversation_notice(conversation_id: int) -> str:
     """Something in this conversation changed."""
     return f"conversation {conversation_id}"
+
+
+def assigned_notice(conversation_id: int, by: str) -> str:
+    """An agent gave its case to another."""
+    return f"assigned {conversation_id} {by}"
+
+
+def typing_notice(conversation_id: int) -> str:
+    """Its agent is writing."""
+    return f"typing {conversation_id}"
 
 
 def chat_notice(address: ConversationId) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from kfbot.adapter import Capabilities
-from kfbot.conversation import Case, Conversation
+from kfbot.conversation import Case, Conversation, HandoffReason, Turn
 from kfbot.errors import ConversationChanged
 from kfbot.messages import ConversationId, OutboundKind, Sender
 from kfbot.shaping import shape, split
 from kfbot.store import tables
+from kfbot.store.assignment import assign_to_last
+from kfbot.store.case_steps import take_step
 from kfbot.store.cases import find_open_case, note_reply, open_case
 from kfbot.store.conversations import (
     OwnerChange,
@@ -27,11 +29,12 @@ from kfbot.store.conversations import (
 )
 from kfbot.store.engine import Database
 from kfbot.store.events import storable
+from kfbot.store.hanging import hangs_under
 from kfbot.store.jobs import add_asked_job
-from kfbot.store.lanes import Lane, set_ready
+from kfbot.store.lanes import Lane
 from kfbot.store.manners import move_pause, set_paused
-from kfbot.store.notices import LANE, conversation_notice, notify
-from kfbot.store.sayings import Saying, Words, say_all
+from kfbot.store.notices import conversation_notice, notify
+from kfbot.store.sayings import Saying, Words, say, say_all
 from kfbot.store.work import StoredEvent
 from kfbot.turn import Outcome, Reply
 
@@ -70,9 +73,10 @@ class OutcomeStore:
             StoreUnavailable: Nothing was changed.
         """
         finished = _Finished(lane, tuple(events), outcome, capabilities)
-        return await self._database.write_together(
-            self._commit, finished, lanes=(lane.conversation_id,)
-        )
+        lanes = [lane.conversation_id]
+        if outcome.case_step is not None:
+            lanes.append(outcome.case_step.conversation_id)
+        return await self._database.write_together(self._commit, finished, lanes=lanes)
 
     def _commit(
         self, connection: sa.Connection, items: Sequence[_Finished]
@@ -89,10 +93,12 @@ class OutcomeStore:
                 results.append(ConversationChanged(f"another worker took conversation {number}"))
                 continue
             notify(connection, conversation_notice(number))
+            item = _whoever_owns(connection, item, epochs[item.lane.key])
             if epochs[item.lane.key] == item.outcome.before.ownership_epoch:
                 after, case = _apply(connection, item.outcome, now)
                 _apply_command(connection, item, now)
-                sayings.append(_saying(item, after))
+                under = _hangs_under(connection, item)
+                sayings.append(_saying(_after_step(connection, item, now), after, under))
                 results.append(case)
             else:
                 results.append(None)
@@ -118,12 +124,16 @@ class OutcomeStore:
         internal: bool = False,
         pushed: bool,
         text_length: int | None = None,
+        shown_as: str | None = None,
+        key: str | None = None,
     ) -> int:
         """Store an agent's words, to be sent unless internal; the agent claims by writing.
 
         Args:
             pushed: False where the channel's side fetches messages by itself.
             text_length: Longer texts go in parts; None: there is no limit.
+            shown_as: What is read instead of the agent's login.
+            key: The same key in the same conversation is the same message, stored once.
 
         Returns:
             The id of the message, or of its last part.
@@ -135,6 +145,8 @@ class OutcomeStore:
         def operation(connection: sa.Connection) -> int:
             now = self._clock()
             conversation = get_conversation(connection, conversation_id)
+            if key is not None and (said := _said(connection, conversation_id, key)) is not None:
+                return said
             if not internal:
                 conversation = change_owner(
                     connection, conversation_id, "claim", agent=agent, now=now
@@ -144,12 +156,13 @@ class OutcomeStore:
             parts = [whole] if text_length is None or internal else split(whole, text_length)
             saying = Saying(
                 conversation=conversation,
-                sender=Sender(agent, "agent", agent),
+                sender=Sender(agent, "agent", storable(shown_as or agent)),
                 words=tuple(Words(text=part) for part in parts),
                 internal=internal,
                 pushed=pushed and not internal,
+                events=() if key is None else (key,),
             )
-            return _say(connection, saying, now)
+            return say(connection, saying, now)
 
         return await self._database.write(operation, lanes=(conversation_id,))
 
@@ -171,7 +184,7 @@ class OutcomeStore:
                 words=tuple(Words(text=part, is_aside=True) for part in parts),
                 pushed=pushed,
             )
-            _say(connection, saying, self._clock())
+            say(connection, saying, self._clock())
 
         await self._database.write(operation)
 
@@ -199,7 +212,7 @@ class OutcomeStore:
             if notice:
                 kind: OutboundKind = "handback" if change == "hand_back" else "resolved"
                 words = (Words(text=notice, kind=kind),)
-                _say(connection, Saying(conversation=after, words=words, pushed=pushed), now)
+                say(connection, Saying(conversation=after, words=words, pushed=pushed), now)
             return after
 
         return await self._database.write(operation, lanes=(conversation_id,))
@@ -234,6 +247,16 @@ def _epochs_of_held(
     return {(row.conversation_id, row.owner, row.epoch): row.ownership_epoch for row in rows}
 
 
+def _said(connection: sa.Connection, conversation_id: int, key: str) -> int | None:
+    """The last part of what was said under this key."""
+    message = tables.message.c
+    query = sa.select(sa.func.max(message.id)).where(
+        message.conversation_id == conversation_id, message.event_id == key
+    )
+    found: int | None = connection.execute(query).scalar_one()
+    return found
+
+
 def _apply(
     connection: sa.Connection, outcome: Outcome, now: datetime
 ) -> tuple[Conversation, Case | None]:
@@ -250,15 +273,8 @@ def _apply(
         _move(connection, after.id, outcome.moved_to)
         move_pause(connection, outcome.before.address, outcome.moved_to, now)
     if outcome.case_reason is not None and outcome.turn is not None:
-        turn = outcome.turn
-        opened = find_open_case(connection, after.id) or open_case(
-            connection,
-            after.id,
-            outcome.case_reason,
-            now,
-            question=turn.question,
-            draft=turn.context,
-            knowledge_base=turn.knowledge_base,
+        opened = find_open_case(connection, after.id) or _open(
+            connection, after.id, outcome.case_reason, outcome.turn, now
         )
     if outcome.pressed is not None:
         button = tables.button
@@ -266,6 +282,23 @@ def _apply(
             button.update().where(button.c.token == outcome.pressed).values(pressed_at=now)
         )
     return after, opened
+
+
+def _open(
+    connection: sa.Connection, number: int, reason: HandoffReason, turn: Turn, now: datetime
+) -> Case:
+    case = open_case(
+        connection,
+        number,
+        reason,
+        now,
+        question=turn.question,
+        draft=turn.context,
+        knowledge_base=turn.knowledge_base,
+        turn=turn,
+    )
+    assign_to_last(connection, number, now)
+    return case
 
 
 def _apply_command(connection: sa.Connection, item: _Finished, now: datetime) -> None:
@@ -277,7 +310,33 @@ def _apply_command(connection: sa.Connection, item: _Finished, now: datetime) ->
         add_asked_job(connection, item.outcome.load.job_id, owner, conversation.id, now)
 
 
-def _saying(item: _Finished, after: Conversation) -> Saying:
+def _whoever_owns(connection: sa.Connection, item: _Finished, epoch: int) -> _Finished:
+    """What an admin commanded, said under the owner of now; all else as it was made."""
+    if not item.outcome.is_command or epoch == item.outcome.before.ownership_epoch:
+        return item
+    now = get_conversation(connection, item.lane.conversation_id)
+    return replace(item, outcome=replace(item.outcome, before=now, after=now))
+
+
+def _after_step(connection: sa.Connection, item: _Finished, now: datetime) -> _Finished:
+    """Do what an agent did to a case; what cannot be done is said instead of all else."""
+    step = item.outcome.case_step
+    if step is None:
+        return item
+    refused = take_step(connection, step, item.events[-1].event, now)
+    if not refused:
+        return item
+    replies = (Reply(text=refused, is_aside=True),)
+    return replace(item, outcome=replace(item.outcome, replies=replies))
+
+
+def _hangs_under(connection: sa.Connection, item: _Finished) -> str | None:
+    if not item.capabilities.replies or not item.outcome.replies:
+        return None
+    return hangs_under(connection, item.lane.conversation_id, item.events)
+
+
+def _saying(item: _Finished, after: Conversation, under: str | None) -> Saying:
     """The turn and the bot's words, as they are to be written."""
     return Saying(
         conversation=after,
@@ -285,6 +344,7 @@ def _saying(item: _Finished, after: Conversation) -> Saying:
         pushed=not item.capabilities.pulls_replies,
         turn=item.outcome.turn,
         events=tuple(stored.event.event_id for stored in item.events),
+        in_reply_to=under,
     )
 
 
@@ -301,17 +361,6 @@ def _parts(reply: Reply, item: _Finished) -> list[Words]:
             is_aside=reply.is_aside,
         ),
     ]
-
-
-def _say(connection: sa.Connection, saying: Saying, now: datetime) -> int:
-    """Write what is said outside of a lane, and have it sent; returns the last message's id."""
-    conversation_id = saying.conversation.id
-    [ids] = say_all(connection, [saying], now)
-    notify(connection, conversation_notice(conversation_id))
-    if saying.pushed:
-        set_ready(connection, [conversation_id], now)
-        notify(connection, LANE)
-    return ids[-1]
 
 
 def _finish(connection: sa.Connection, events: Sequence[StoredEvent]) -> None:

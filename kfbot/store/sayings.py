@@ -14,6 +14,8 @@ from kfbot.conversation import Conversation, Turn
 from kfbot.messages import Button, Citation, OutboundKind, OutboundMessage, Sender
 from kfbot.store import tables
 from kfbot.store.events import encode_message
+from kfbot.store.lanes import set_ready
+from kfbot.store.notices import LANE, conversation_notice, notify
 from kfbot.turn import NewButton
 
 #: A button works this long.
@@ -51,6 +53,8 @@ class Saying:
     turn: Turn | None = None
     #: The inbound events that led to it, the last one last.
     events: tuple[str, ...] = ()
+    #: The customer's message that it is shown under.
+    in_reply_to: str | None = None
 
 
 # Made once: to put a statement together costs more than to run it.
@@ -65,6 +69,17 @@ _BIND_TO_TURN = (
     )
     .values(turn_id=sa.bindparam("turn"))
 )
+
+
+def say(connection: sa.Connection, saying: Saying, now: datetime) -> int:
+    """Write what is said outside of a lane, and have it sent; returns the last message's id."""
+    conversation_id = saying.conversation.id
+    [ids] = say_all(connection, [saying], now)
+    notify(connection, conversation_notice(conversation_id))
+    if saying.pushed:
+        set_ready(connection, [conversation_id], now)
+        notify(connection, LANE)
+    return ids[-1]
 
 
 def say_all(connection: sa.Connection, sayings: Sequence[Saying], now: datetime) -> list[list[int]]:
@@ -168,6 +183,8 @@ def _message_row(
 
 
 def _outbound(saying: Saying, words: Words, shown: Sequence[Button]) -> OutboundMessage:
+    # Of several parts the first shows what is answered, and the last whose buttons it has.
+    hangs = words is saying.words[0] or bool(words.buttons)
     return OutboundMessage(
         conversation=saying.conversation.address,
         id=f"msg_{secrets.token_hex(12)}",
@@ -176,6 +193,7 @@ def _outbound(saying: Saying, words: Words, shown: Sequence[Button]) -> Outbound
         sender=saying.sender,
         citations=words.citations,
         buttons=tuple(shown),
+        in_reply_to=saying.in_reply_to if hangs else None,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from kfbot.conversation import Choice, HistoryMessage
+from kfbot.grievances import LastTurn
 from kfbot.messages import MessageReceived, OutboundKind, Role
 from kfbot.store import tables
 from kfbot.store.engine import Database
@@ -47,6 +48,7 @@ class Context:
     history: tuple[HistoryMessage, ...]
     #: Offered by the last turn.
     choices: tuple[Choice, ...]
+    last: LastTurn | None = None
 
 
 #: A conversation, and an inbound event in it (None: no particular one).
@@ -77,7 +79,7 @@ class TranscriptStore:
         if not internal:
             query = query.where(message.internal.is_(False))
         rows = await self._database.read(lambda c: c.execute(query).all())
-        return tuple(_transcript_message(row) for row in reversed(rows))
+        return tuple(transcript_message(row) for row in reversed(rows))
 
     async def replies_to(
         self, conversation_id: int, event_ids: Sequence[str]
@@ -94,7 +96,7 @@ class TranscriptStore:
             .order_by(message.id)
         )
         rows = await self._database.read(lambda c: c.execute(query).all())
-        return tuple(_transcript_message(row) for row in rows)
+        return tuple(transcript_message(row) for row in rows)
 
     async def last_question(self, conversation_id: int) -> str | None:
         """What the customer asked in the last turn."""
@@ -131,8 +133,10 @@ class TranscriptStore:
 
         return await self._database.read(query)
 
-    async def was_overheard(self, conversation_id: int, channel: str, platform_id: str) -> bool:
-        """True for a customer's message that was not meant for the bot, as far as is known."""
+    async def said_first(
+        self, conversation_id: int, channel: str, platform_id: str
+    ) -> MessageReceived | None:
+        """A customer's message as it was before any edit; None once that is forgotten."""
         message, inbox = tables.message.c, tables.inbox.c
         query = (
             sa.select(inbox.payload)
@@ -147,7 +151,7 @@ class TranscriptStore:
         )
         payload = await self._database.read(lambda c: c.execute(query).scalar_one_or_none())
         event = None if payload is None else decode_event(payload)
-        return isinstance(event, MessageReceived) and not event.addressed_to_bot
+        return event if isinstance(event, MessageReceived) else None
 
     async def said_around(
         self, conversation_id: int, event_id: str
@@ -178,7 +182,7 @@ class TranscriptStore:
             .limit(200)
         )
         rows = await self._database.read(lambda c: c.execute(query).all())
-        return tuple(_transcript_message(row) for row in rows)
+        return tuple(transcript_message(row) for row in rows)
 
     async def turn_data(self, conversation_id: int, event_id: str) -> dict[str, Any] | None:
         """The answer data of the turn that an inbound event led to; None if there was none."""
@@ -222,7 +226,14 @@ _HISTORY = (
 )
 _newest = tables.turn.alias("newest").c
 _LAST_TURNS = (
-    sa.select(_turn.conversation_id, _turn.data)
+    sa.select(
+        _turn.conversation_id,
+        _turn.data,
+        _turn.question,
+        _turn.decision,
+        _turn.reason,
+        _turn.created_at,
+    )
     .join_from(
         tables.conversation,
         tables.turn,
@@ -245,11 +256,22 @@ _LAST_TURN = (
 def _contexts(connection: sa.Connection, asked: Sequence[_Asked]) -> list[Context]:
     conversations = list({conversation_id for conversation_id, _ in asked})
     turns = connection.execute(_LAST_TURNS, {"conversations": conversations})
-    choices = {row.conversation_id: _choices(row.data) for row in turns}
+    last: dict[int, Any] = {row.conversation_id: row for row in turns.all()}
     return [
-        Context(_history(connection, conversation_id, event_id), choices.get(conversation_id, ()))
+        _context(_history(connection, conversation_id, event_id), last.get(conversation_id))
         for conversation_id, event_id in asked
     ]
+
+
+def _context(history: tuple[HistoryMessage, ...], last: sa.Row[Any] | None) -> Context:
+    if last is None:
+        return Context(history, ())
+    cited = tuple(citation["id"] for citation in last.data.get("citations", ()))
+    return Context(
+        history,
+        _choices(last.data),
+        LastTurn(last.question, last.decision, last.reason, cited, last.created_at),
+    )
 
 
 def _history(
@@ -280,7 +302,8 @@ def _last_turn(connection: sa.Connection, conversation_id: int) -> sa.Row[Any, A
     return connection.execute(_LAST_TURN, {"conversation": conversation_id}).one_or_none()
 
 
-def _transcript_message(row: sa.Row[Any]) -> TranscriptMessage:
+def transcript_message(row: sa.Row[Any]) -> TranscriptMessage:
+    """The message of a row of its table."""
     return TranscriptMessage(
         id=row.id,
         conversation_id=row.conversation_id,

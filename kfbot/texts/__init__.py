@@ -40,6 +40,8 @@ class Texts:
     sorry_not_helpful: str
     expired: str
     empty: str
+    #: To a voice message, a picture, a place …
+    only_text: str
     source: str
     #: With "{page}" in the place of the number.
     page: str
@@ -49,6 +51,39 @@ class Texts:
     chat_greeting: str
     #: Replies to small talk.
     small_talk: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTexts:
+    """What customers are told while a person is awaited; words in braces are filled in."""
+
+    #: First sentences, where nobody is there now.
+    unsure: str
+    error: str
+    #: With "{when}", a day and a time; and where nobody knows when.
+    closed: str
+    closed_for_now: str
+    #: To what else the customer writes meanwhile, and the bot cannot answer.
+    noted: str
+    notice: str
+    #: With "{before}", the number of customers who have waited longer.
+    place: str
+    is_next: str
+    gave_up: str
+    #: Under an answer that is given again.
+    repeated: str
+    #: A person is got because the bot did not help.
+    not_helped: str
+    #: With "{time}"; `day` also with "{weekday}", "{day}" and "{month}".
+    today: str
+    tomorrow: str
+    day: str
+    #: With "{time}" and "{zone}".
+    time: str
+    weekdays: tuple[str, ...]
+    months: tuple[str, ...]
+    #: What people call time zones; others are written as "UTC+8".
+    zones: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +113,17 @@ class CommandTexts:
     reload_done: str
     reload_failed: str
     reload_broken_off: str
+    add_done: str
+    add_replaced: str
+    add_usage: str
+    add_which: str
+    add_too_long: str
+    add_rejected: str
+    remove_done: str
+    remove_unknown: str
+    remove_usage: str
+    #: Of either, with "{reason}".
+    change_fails: str
     stats: str
     stats_handoffs: str
     stats_partial: str
@@ -85,12 +131,53 @@ class CommandTexts:
     why: str
     why_nothing: str
     why_signals: str
+    why_reranker: str
+    why_reranker_only_orders: str
     why_threshold: str
     why_passages: str
     #: Names of decisions and of reasons for a handoff.
     names: dict[str, str]
     #: What the signals of `kfbot.confidence` mean, by their names there.
     signals: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadTexts:
+    """What the bot says to agents in the thread of a case; words in braces are filled in."""
+
+    #: Titles of the thread, by who has the case.
+    title_waiting: str
+    title_agent: str
+    title_closed: str
+    customer: str
+    bot: str
+    agent: str
+    #: Above the transcript, when the thread begins.
+    opened: str
+    earlier: str
+    draft: str
+    cut: str
+    note: str
+    file: str
+    #: Who has the case now.
+    assigned: str
+    waiting: str
+    claimed: str
+    handed_back: str
+    resolved: str
+    #: Buttons.
+    claim: str
+    hand_back: str
+    resolve: str
+    #: Where what an agent did leads to nothing.
+    taken: str
+    closed: str
+    unknown: str
+    not_admin: str
+    expired: str
+    files: str
+    edited: str
+    help: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +193,21 @@ def texts(language: Language) -> Texts:
 
 
 @cache
+def waiting_texts(language: Language) -> WaitingTexts:
+    """What customers are told while a person is awaited, in this language."""
+    return WaitingTexts(**_read(language)["waiting"])
+
+
+@cache
 def command_texts(language: Language) -> CommandTexts:
     """The bot's replies to commands in this language."""
     return CommandTexts(**_read(language)["commands"])
+
+
+@cache
+def thread_texts(language: Language) -> ThreadTexts:
+    """What agents read in the thread of a case in this language."""
+    return ThreadTexts(**_read(language)["threads"])
 
 
 def small_talk(text: str) -> SmallTalk | None:
@@ -128,6 +227,23 @@ def wants_person(text: str) -> bool:
     return any(
         _phrases(language).person.fullmatch(words) is not None for language in get_args(Language)
     )
+
+
+@cache
+def anger_words(language: Language) -> tuple[str, ...]:
+    """Words and phrases of insults and swearing in this language."""
+    return tuple(_read(language)["anger"]["words"])
+
+
+def complaint(language: Language, text: str) -> bool:
+    """True where a message as a whole says that what was said before did not help."""
+    return _complaints(language).fullmatch(_normalised(text)) is not None
+
+
+@cache
+def _complaints(language: Language) -> re.Pattern[str]:
+    found, phrases = _read(language)["complaints"], _read(language)["phrases"]
+    return _whole(phrases["before"] + found["before"], found["phrases"], phrases["after"])
 
 
 @cache

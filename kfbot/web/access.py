@@ -21,7 +21,8 @@ VISITOR_COOKIE = "kfbot_visitor"
 VISITOR_KEY = "visitors"
 #: A visitor is known for so long.
 VISITOR_SECONDS = 180 * 24 * 3600
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+#: Headers that a proxy adds.
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
 
 class Refused(Exception):
@@ -72,7 +73,7 @@ class Access:
         """
         if "Authorization" in request.headers:
             self._check_token(request.headers["Authorization"])
-        elif not self._open_on_loopback or any(name in request.headers for name in _FORWARDED):
+        elif not self._open_on_loopback or any(name in request.headers for name in FORWARDED):
             raise Refused(401, "a bearer token is needed: Authorization: Bearer …")
         else:
             check_same_machine(request)

@@ -42,31 +42,35 @@ def _not_blank(text: str) -> str:
     return text
 
 
-_Text = Annotated[str, AfterValidator(_storable)]
-_Words = Annotated[_Text, AfterValidator(_not_blank)]
+#: A text that every database takes.
+Text = Annotated[str, AfterValidator(_storable)]
+#: One that says something.
+Words = Annotated[Text, AfterValidator(_not_blank)]
 
 
-class _Body(BaseModel):
+class StrictBody(BaseModel):
+    """A body that holds what is known, of the right types, and nothing else."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class AskBody(_Body):
+class AskBody(StrictBody):
     """Body of `POST /api/v1/ask`."""
 
-    query: _Text = Field(max_length=LONGEST_QUERY)
-    conversation: _Text | None = Field(default=None, min_length=1, max_length=200)
+    query: Text = Field(max_length=LONGEST_QUERY)
+    conversation: Text | None = Field(default=None, min_length=1, max_length=200)
 
 
-class AgentBody(_Body):
+class AgentBody(StrictBody):
     """Body of claim, handback and resolve."""
 
-    agent: _Words = Field(default="agent", max_length=100)
+    agent: Words = Field(default="agent", max_length=100)
 
 
 class ReplyBody(AgentBody):
     """Body of a reply or an internal note."""
 
-    text: _Words = Field(max_length=20_000)
+    text: Words = Field(max_length=20_000)
     internal: bool = False
 
 
@@ -107,7 +111,7 @@ class Api:
 
     async def ask(self, request: web.Request) -> web.Response:
         """Answer; without a conversation nothing is stored."""
-        body = await _read(request, AskBody)
+        body = await read_body(request, AskBody)
         if body.conversation is None:
             return success((await self._application.ask(body.query)).as_data())
         data = await self._application.ask_in(body.conversation, body.query)
@@ -165,7 +169,7 @@ class Api:
 
     async def reply(self, request: web.Request) -> web.Response:
         """An agent writes to the customer, or a note to other agents."""
-        body = await _read(request, ReplyBody)
+        body = await read_body(request, ReplyBody)
         conversation = await self._named(request)
         message_id = await self._application.handoff.reply(
             conversation.id, body.agent, body.text, internal=body.internal
@@ -175,7 +179,7 @@ class Api:
     async def _change(
         self, request: web.Request, change: Callable[[int, str], Awaitable[Conversation]]
     ) -> web.Response:
-        body = await _read(request, AgentBody)
+        body = await read_body(request, AgentBody)
         conversation = await self._named(request)
         return success(_state_data(await change(conversation.id, body.agent)))
 
@@ -234,7 +238,12 @@ def _case_data(case: Case) -> dict[str, Any]:
     }
 
 
-async def _read(request: web.Request, model: type[Body]) -> Body:
+async def read_body(request: web.Request, model: type[Body]) -> Body:
+    """The body of a request.
+
+    Raises:
+        BadRequest: It is not of this form; says what is wrong first.
+    """
     raw = await request.read()
     try:
         return model.model_validate_json(raw or b"{}")

@@ -16,7 +16,7 @@ from kfbot.conversation import Language
 from kfbot.errors import StoreUnavailable
 from kfbot.knowledge_base import NOTHING
 from kfbot.messages import ConversationId
-from kfbot.store.notices import chat_notice, conversation_notice
+from kfbot.store.notices import chat_notice, conversation_notice, typing_notice
 from kfbot.store.transcripts import TranscriptMessage
 from kfbot.texts import texts
 from kfbot.web.access import Refused, Visitors, check_same_origin
@@ -158,19 +158,26 @@ class _Push:
         self._response = response
         self._address = ConversationId(WEB_CHANNEL, visitor)
         self._after = after
-        self._state: dict[str, Any] | None = None
+        self._owner: tuple[str, str | None] | None = None
 
     async def run(self, closing: asyncio.Event) -> None:
         conversation = await self._application.conversations.find(self._address)
         notice = (
             conversation_notice(conversation.id) if conversation else chat_notice(self._address)
         )
-        with self._application.changes.watching(notice) as event:
+        typing = typing_notice(conversation.id if conversation else 0)
+        with (
+            self._application.changes.watching(notice) as event,
+            self._application.changes.watching(typing) as typed,
+        ):
             await self._catch_up()
             await self._write("ready", {})
             while conversation is not None or not await self._began():
-                if await self._changed(event, closing):
+                if await self._changed(event, typed, closing):
                     return
+                if typed.is_set():
+                    typed.clear()
+                    await self._write("typing", {})
                 event.clear()
                 await self._catch_up()
         await self.run(closing)
@@ -178,9 +185,10 @@ class _Push:
     async def _began(self) -> bool:
         return await self._application.conversations.find(self._address) is not None
 
-    async def _changed(self, event: asyncio.Event, closing: asyncio.Event) -> bool:
-        """Wait for a change; True where the server stops."""
-        waits = [asyncio.create_task(event.wait()), asyncio.create_task(closing.wait())]
+    async def _changed(self, *events: asyncio.Event) -> bool:
+        """Wait for one of these; True where it was the last: the server stops."""
+        waits = [asyncio.create_task(event.wait()) for event in events]
+        closing = events[-1]
         try:
             while True:
                 done, _ = await asyncio.wait(
@@ -203,9 +211,12 @@ class _Push:
         for message in messages:
             await self._write("message", _page_message(message), event_id=message.id)
             self._after = message.id
-        state = {"state": str(conversation.state), "agent": conversation.agent}
-        if state != self._state:
-            self._state = state
+        owner = (str(conversation.state), conversation.agent)
+        state = {"state": owner[0], "agent": conversation.agent}
+        if owner != self._owner:
+            self._owner = owner
+            if conversation.agent is not None:
+                state["agent"] = await self._application.desk.agents.shown_as(conversation.agent)
             await self._write("state", state)
         if messages and messages[-1].role == "customer" and state["state"] in ("bot", "closed"):
             await self._write("typing", {})

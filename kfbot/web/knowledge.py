@@ -122,6 +122,8 @@ def _status_data(one: KnowledgeStatus) -> dict[str, Any]:
         "generation": one.generation,
         "loaded_at": one.loaded_at.isoformat() if one.loaded_at else None,
         "rolled_back": one.rolled_back,
+        "added": one.added,
+        "overridden": list(one.overridden),
         "counts": dict(one.counts),
         "unreadable": list(one.unreadable),
         "calibration": _calibration_data(one),

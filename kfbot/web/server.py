@@ -16,6 +16,7 @@ from aiohttp import web
 
 from kfbot.application import Application
 from kfbot.errors import (
+    Conflict,
     ConversationChanged,
     KnowledgeBaseUnavailable,
     SettingsError,
@@ -35,6 +36,8 @@ from kfbot.web.access import (
 from kfbot.web.api import Api, BadRequest, NotFound, failure
 from kfbot.web.chat import STATIC, Chat
 from kfbot.web.dead_letters import DeadLetterApi
+from kfbot.web.desk import Desk
+from kfbot.web.desk.page import PRIVATE
 from kfbot.web.knowledge import KnowledgeApi
 
 logger = logging.getLogger(__name__)
@@ -55,6 +58,7 @@ _STATUS: dict[type[Exception], int] = {
     BadRequest: 400,
     NotFound: 404,
     ConversationChanged: 409,
+    Conflict: 409,
     KnowledgeBaseUnavailable: 503,
     TimeoutError: 503,
 }
@@ -75,9 +79,9 @@ async def serving(application: Application, *, port: int | None = None) -> Async
     own_token = secrets.token_urlsafe(32)
     jobs = Jobs(application.jobs, application.knowledge)
     key = await load_key(application.keys, settings.data_dir)
-    chat = Chat(application, Visitors(key))
+    chat, desk = Chat(application, Visitors(key)), Desk(application)
     runner = web.AppRunner(
-        create_app(application, Access(tokens, own_token), chat, jobs),
+        create_app(application, Access(tokens, own_token), chat, desk, jobs),
         access_log=None,
         shutdown_timeout=SHUTDOWN_SECONDS,
     )
@@ -89,7 +93,8 @@ async def serving(application: Application, *, port: int | None = None) -> Async
         file = application.place / "server.json"
         write_private(file, json.dumps({"url": url, "token": own_token}))
         try:
-            yield url
+            async with desk.running():
+                yield url
         finally:
             file.unlink(missing_ok=True)
             chat.closing.set()
@@ -98,7 +103,9 @@ async def serving(application: Application, *, port: int | None = None) -> Async
         await runner.cleanup()
 
 
-def create_app(application: Application, access: Access, chat: Chat, jobs: Jobs) -> web.Application:
+def create_app(
+    application: Application, access: Access, chat: Chat, desk: Desk, jobs: Jobs
+) -> web.Application:
     """The routes, each behind its check."""
     app = web.Application(
         client_max_size=LARGEST_BODY, middlewares=[_answering_errors, _guarding(access)]
@@ -135,6 +142,7 @@ def create_app(application: Application, access: Access, chat: Chat, jobs: Jobs)
             *KnowledgeApi(application.knowledge, names, jobs).routes(),
             *DeadLetterApi(application.dead_letters).routes(),
             *chat.routes(),
+            *desk.routes(),
         ]
     )
     return app
@@ -168,6 +176,9 @@ def _guarding(access: Access) -> Any:
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(_HEADERS)
+    if request.path.startswith("/desk"):
+        for name, value in PRIVATE.items():
+            response.headers.setdefault(name, value)
 
 
 @web.middleware

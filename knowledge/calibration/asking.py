@@ -17,10 +17,12 @@ from kfbot.knowledge_base import KnowledgeBase, PassageKind, Progress
 from kfbot.store.knowledge_rows import StoredDocument
 from knowledge.calibration.made_questions import Fold, MadeQuestion, far_questions, folds
 from knowledge.embedding import Embedder
+from knowledge.evaluation.memory import Memory
 from knowledge.evaluation.questions import Question, valid
 from knowledge.geometry import generic_means
 from knowledge.index import Index, Stamp
 from knowledge.index_build import build
+from knowledge.reranking import Reranking
 from knowledge.retrieval import find
 from knowledge.terms import simplify
 from knowledge.training_sets import Scope
@@ -48,14 +50,18 @@ class Asked:
 
 
 async def ask_made(
-    name: str, documents: Sequence[StoredDocument], embedder: Embedder, progress: Progress
+    name: str,
+    entries: Sequence[StoredDocument],
+    embedder: Embedder,
+    reranking: Reranking | None,
+    progress: Progress,
 ) -> list[Asked]:
     """Ask the questions that are made of a knowledge base's FAQ entries, and far ones.
 
     Raises:
         KnowledgeBaseUnavailable: An index could not be built, or the model does not answer.
     """
-    made = list(folds(documents))
+    made = list(folds(entries))
     far = await asyncio.to_thread(_far, embedder)
     total = len(far) + sum(len(fold.questions) for fold in made)
     generic = await asyncio.to_thread(generic_means, embedder)
@@ -72,7 +78,7 @@ async def ask_made(
             index = await asyncio.to_thread(Index.open, place, stamp)
             try:
                 for question in (*fold.questions, *(far if number == 0 else ())):
-                    asked += await _ask(index, question)
+                    asked += await _ask(index, question, reranking)
                     progress("asking", len(asked), total)
             finally:
                 index.close()
@@ -91,7 +97,8 @@ async def ask_labelled(
     """
     asked = []
     for number, question in enumerate(questions, start=1):
-        turn = await answer_question(valid(question.text), base, history=question.history)
+        memory = Memory(base)
+        turn = await answer_question(valid(question.text), memory, history=question.history)
         if turn.reason == "error":
             raise KnowledgeBaseUnavailable(
                 f"question {number} could not be searched for; nothing was measured"
@@ -103,7 +110,7 @@ async def ask_labelled(
         name, document_id = turn.ranked[0]
         kind = kinds.get(name, {}).get(document_id)
         if kind is not None and turn.evidence.get(kind):
-            right = question.in_scope is True and document_id in question.gold_ids
+            right = question.in_scope is True and memory.answers(turn, question.gold_ids)
             scope: AskedScope = "in" if question.in_scope else "out"
             choices = len(set(turn.ranked)) > 1
             asked.append(Asked(name, kind, turn.evidence, right, choices, scope))
@@ -124,10 +131,10 @@ async def _each(fold: Fold) -> AsyncIterator[StoredDocument]:
         yield document
 
 
-async def _ask(index: Index, one: MadeQuestion) -> list[Asked]:
+async def _ask(index: Index, one: MadeQuestion, reranking: Reranking | None) -> list[Asked]:
     """What came of a question; nothing where nothing was found."""
     vector = np.frombuffer(one.vector, "<f2").astype(np.float32)
-    found = await find([index], one.text, vector, 3)
+    found = await find([index], one.text, vector, 3, reranking=reranking)
     if not found.passages:
         return []
     best = found.passages[0]

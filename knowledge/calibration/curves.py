@@ -18,6 +18,8 @@ OUT_OF_SCOPE_PERCENT = 20
 #: How far the curve of a knowledge base is from the common one: standard deviations of `high`,
 #: `low` and `shift` over the public sets.
 SPREAD = (0.4, 0.4, 0.8)
+#: What a signal is worth that was not in the common fit: so many log-odds a standard deviation.
+SIGNAL_SPREAD = 1.5
 #: The common estimate of risk counts as so many answers.
 PRIOR_ANSWERS = 20.0
 #: Risk is taken so many of its standard errors higher: half as many wrong as right guesses.
@@ -32,18 +34,35 @@ def fit_curve(p: Floats, right: Floats, weight: Floats, spread: Sequence[float] 
     Args:
         weight: One question counts as so many.
     """
+    return fit_curve_and_signals(p, np.zeros((len(p), 0)), right, weight, spread)[0]
+
+
+def fit_curve_and_signals(
+    p: Floats, signals: Floats, right: Floats, weight: Floats, spread: Sequence[float] = SPREAD
+) -> tuple[Curve, list[float]]:
+    """The likeliest curve, and what each of further signals adds to the log-odds.
+
+    Args:
+        signals: A column each, standardised; one that would speak against what it says counts
+            for nothing.
+        weight: One question counts as so many.
+    """
     p = np.clip(p, _LEAST, 1 - _LEAST)
-    x = np.stack([np.log(p), -np.log1p(-p), np.ones(len(p))], axis=1)
-    prior = np.array([1.0, 1.0, 0.0])
-    stiff = np.array(spread) ** -2.0
+    x = np.column_stack([np.log(p), -np.log1p(-p), np.ones(len(p)), signals])
+    prior = np.zeros(x.shape[1])
+    prior[:2] = 1.0
+    stiff = np.array([*spread, *[SIGNAL_SPREAD] * signals.shape[1]]) ** -2.0
+    rising = [factor for factor in range(x.shape[1]) if factor != 2]
+    floor = np.where(np.arange(x.shape[1]) == 2, -np.inf, 0.0)
     found = _newton(x, right, weight, prior, stiff)
-    for factor in (0, 1):
+    for factor in rising:
         # The order of probabilities must not turn round: what would, stays flat.
         if found[factor] < 0:
             prior[factor] = found[factor] = 0.0
             stiff[factor] = 1e9
-            found = np.maximum(_newton(x, right, weight, prior, stiff), [0, 0, -np.inf])
-    return Curve(*(round(float(one), 5) for one in found))
+            found = np.maximum(_newton(x, right, weight, prior, stiff), floor)
+    rounded = [round(float(one), 5) for one in found]
+    return Curve(*rounded[:3]), rounded[3:]
 
 
 def _newton(x: Floats, y: Floats, w: Floats, prior: Floats, stiff: Floats) -> Floats:
@@ -114,11 +133,11 @@ def traffic(scope: NDArray[np.str_], out_of_scope: float) -> Floats:
     They add up to 1, or to the share of what there is.
 
     Args:
-        scope: Of each question: "in", "near" or "far".
+        scope: Of each question: "in", "near", "far", or "out" where nobody knows how far.
         out_of_scope: The share of questions that the knowledge base does not answer: half of
             them on its field, if there are both kinds.
     """
-    outside = [name for name in ("near", "far") if (scope == name).any()]
+    outside = [name for name in ("near", "far", "out") if (scope == name).any()]
     shares = {"in": 1 - out_of_scope, **dict.fromkeys(outside, out_of_scope / max(len(outside), 1))}
     weight = np.zeros(len(scope))
     for name, share in shares.items():

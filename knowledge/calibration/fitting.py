@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfbot import confidence
-from kfbot.calibration import Adjustment, Curve, between
+from kfbot.calibration import FARTHEST, Adjustment, Correction, Curve, Signal, Source, between
 from kfbot.knowledge_base import PassageKind
 from knowledge.calibration.asking import Asked
 from knowledge.calibration.curves import (
@@ -22,13 +22,18 @@ from knowledge.calibration.curves import (
     corrected,
     expected_calibration_error,
     fit_curve,
+    fit_curve_and_signals,
     fit_thresholds,
 )
+from knowledge.calibration.left_out import auroc
 
 #: Positions of the dial that are shown.
 SHOWN = (1, 2, 3, 5, 7, 10)
 #: Parts of which each is told from what the others were fitted to.
 _PARTS = 5
+#: What a reranker says; with fewer questions that it has scored it is not made to count.
+_RERANKED = (confidence.RERANK, confidence.RERANK_LEAD)
+_FEWEST_RERANKED = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +48,15 @@ class Estimates:
     has_choices: NDArray[np.bool_]
     scope: NDArray[np.str_]
     weight: Floats
+    #: Of each question a row: what a reranker says, by `_RERANKED`; not a number where it does not.
+    reranked: Floats
 
     def some(self, chosen: NDArray[Any]) -> Estimates:
         """Of these questions only."""
         return Estimates(
             self.kind, self.p[chosen], self.among[chosen], self.right[chosen],
             self.has_choices[chosen], self.scope[chosen], self.weight[chosen],
+            self.reranked[chosen],
         )  # fmt: skip
 
 
@@ -63,14 +71,39 @@ def estimates(kind: PassageKind, asked: Sequence[Asked], weight: Floats) -> Esti
         np.array([one.has_choices for one in asked]),
         np.array([one.scope for one in asked]),
         weight,
+        np.array([[one.evidence[kind].get(name, math.nan) for name in _RERANKED] for one in asked]),
     )
 
 
-def fit(some: Estimates) -> Adjustment:
-    """The curve and the thresholds that fit these questions."""
+def fit(some: Estimates, source: Source = "knowledge base") -> Adjustment:
+    """The curve and the thresholds that fit these questions, also with what a reranker says."""
     curve = fit_curve(some.p, some.right, some.weight)
     points = fit_thresholds(corrected(curve, some.p), some.right, some.weight)
-    return Adjustment(curve, points, len(some.p))
+    return Adjustment(curve, points, len(some.p), source, _fit_reranked(some))
+
+
+def _fit_reranked(some: Estimates) -> Correction | None:
+    """None: too little was scored, or what the reranker says tells nothing here."""
+    scored = np.asarray(np.isfinite(some.reranked).all(axis=1))
+    if scored.sum() < _FEWEST_RERANKED:
+        return None
+    some = some.some(scored)
+    weight = some.weight / some.weight.sum()
+    mean = weight @ some.reranked
+    # A signal that hardly differs says nothing, and is not divided by nothing.
+    scale = np.maximum(np.sqrt(weight @ (some.reranked - mean) ** 2), 1e-6)
+    away = np.clip((some.reranked - mean) / scale, -FARTHEST, FARTHEST)
+    curve, worth = fit_curve_and_signals(some.p, away, some.right, some.weight)
+    signals = {
+        name: Signal(counts, float(mean[at]), float(scale[at]))
+        for at, (name, counts) in enumerate(zip(_RERANKED, worth, strict=True))
+        if counts > 0
+    }
+    if not signals:
+        return None
+    unfinished = Adjustment(Curve(), ((0.0, 0.0),), 0, reranked=Correction(curve, (), signals))
+    p = _corrected(some.p, some, [unfinished] * len(some.p))
+    return Correction(curve, fit_thresholds(p, some.right, some.weight), signals)
 
 
 def shipped(kind: PassageKind) -> Adjustment:
@@ -79,23 +112,28 @@ def shipped(kind: PassageKind) -> Adjustment:
     return Adjustment(Curve(), points, 0)
 
 
-def compare(some: Estimates) -> dict[str, Any]:
+def compare(some: Estimates, in_force: Adjustment | None = None) -> dict[str, Any]:
     """What each position of the dial costs now and after, and how true probabilities are.
 
     "After" is told of each question by a fit without it.
+
+    Args:
+        in_force: What corrects estimates now; None: nothing does.
     """
-    now = shipped(some.kind)
+    as_shipped = [shipped(some.kind)] * len(some.p)
+    before = as_shipped if in_force is None else [in_force] * len(some.p)
     part = np.random.default_rng(3).permutation(len(some.p)) % _PARTS
     fitted = [fit(some.some(part != number)) for number in range(_PARTS)]
     after = [fitted[number] for number in part]
-    before = [now] * len(part)
     return {
         "dials": [
             {"dial": dial, "now": outcome(some, before, dial), "after": outcome(some, after, dial)}
             for dial in SHOWN
         ],
         "calibration_error": {"now": _error(some, before), "after": _error(some, after)},
-        "is_worse": _is_worse(some, before, after),
+        "auroc": {"now": _told_apart(some, before), "after": _told_apart(some, after)},
+        "reranked": any(one.reranked is not None for one in fitted),
+        "is_worse": _is_worse(some, as_shipped, after),
     }
 
 
@@ -105,9 +143,10 @@ def outcome(some: Estimates, by: Sequence[Adjustment], dial: float) -> dict[str,
     "wrong": so many of 100 answers. The others are percents of the questions in scope, and of
     those out of scope (of made ones: far out of it).
     """
-    p = _corrected(some.p, by)
-    answered = p >= np.array([between(one.thresholds, dial) for one in by])
-    sure = np.maximum(p, _corrected(some.among, by)) >= confidence.clarify_from()
+    p = _corrected(some.p, some, by)
+    corrections = [one.by(row) for one, row in zip(by, _evidence(some), strict=True)]
+    answered = p >= np.array([between(one.thresholds, dial) for one in corrections])
+    sure = np.maximum(p, _corrected(some.among, some, by)) >= confidence.clarify_from()
     clarified = ~answered & sure & some.has_choices
     inside, far = some.scope == "in", np.isin(some.scope, ("far", "out"))
     weight = some.weight
@@ -120,14 +159,26 @@ def outcome(some: Estimates, by: Sequence[Adjustment], dial: float) -> dict[str,
     }
 
 
-def _corrected(p: Floats, by: Sequence[Adjustment]) -> Floats:
-    pairs = zip(by, p.tolist(), strict=True)
-    return np.array([one.curve.probability(value) for one, value in pairs])
+def _corrected(p: Floats, some: Estimates, by: Sequence[Adjustment]) -> Floats:
+    rows = zip(by, p.tolist(), _evidence(some), strict=True)
+    return np.array([one.by(row).probability(value, row) for one, value, row in rows])
+
+
+def _evidence(some: Estimates) -> list[dict[str, float]]:
+    return [dict(zip(_RERANKED, row, strict=True)) for row in some.reranked.tolist()]
 
 
 def _error(some: Estimates, by: Sequence[Adjustment]) -> float:
-    error = expected_calibration_error(_corrected(some.p, by), some.right, some.weight)
-    return round(error, 4)
+    p = _corrected(some.p, some, by)
+    return round(expected_calibration_error(p, some.right, some.weight), 4)
+
+
+def _told_apart(some: Estimates, by: Sequence[Adjustment]) -> float | None:
+    """The chance that a right first passage is thought likelier than a wrong one."""
+    right = some.right > 0.5
+    if right.all() or not right.any():
+        return None
+    return round(auroc(_corrected(some.p, some, by), right), 4)
 
 
 def _is_worse(some: Estimates, before: Sequence[Adjustment], after: Sequence[Adjustment]) -> bool:
@@ -139,7 +190,7 @@ def _is_worse(some: Estimates, before: Sequence[Adjustment], after: Sequence[Adj
 
 
 def _log_losses(some: Estimates, by: Sequence[Adjustment]) -> Floats:
-    p = np.clip(_corrected(some.p, by), 1e-6, 1 - 1e-6)
+    p = np.clip(_corrected(some.p, some, by), 1e-6, 1 - 1e-6)
     return -np.log(np.where(some.right > 0.5, p, 1 - p))
 
 

@@ -16,14 +16,16 @@ from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import KnowledgeBase, PassageKind, Progress
 from kfbot.store.knowledge_rows import Generation, StoredDocument
 from knowledge.calibration.asking import Asked, ask_labelled, ask_made
-from knowledge.calibration.curves import Floats, traffic
+from knowledge.calibration.curves import OUT_OF_SCOPE_PERCENT, Floats, traffic
 from knowledge.calibration.fitting import compare, estimates, fit
 from knowledge.embedding import Embedder
 from knowledge.evaluation.questions import Question
+from knowledge.reranking import Reranking
 from knowledge.vectors import key_of
 
 #: Fewer questions say too little.
 FEWEST = 30
+_KINDS: tuple[PassageKind, ...] = ("faq", "document")
 
 ReadStored = Callable[[str], AsyncIterator[StoredDocument]]
 
@@ -36,10 +38,16 @@ class Bench:
     base: KnowledgeBase | None
     embedder: Embedder
     generations: Mapping[str, Generation]
+    reranking: Reranking | None
     #: Reads the documents of a knowledge base.
     stored: ReadStored
-    #: The share of customers' questions that is taken to be out of scope, where they are made.
-    out_of_scope: float
+    #: What holds now, by knowledge base: without what another model or reranker was measured with.
+    in_force: Mapping[str, Calibration]
+    #: The share of customers' questions that is taken to be out of scope; None: what is usual, or
+    #: of an operator's questions what it is among them.
+    out_of_scope: float | None
+    #: What is measured without an operator's questions may replace what was measured with them.
+    replaces_labelled: bool
     now: datetime
 
 
@@ -79,22 +87,43 @@ async def calibrate(
     """
     for name in names:
         _check(bench, name)
-    documents = {name: [one async for one in bench.stored(name)] for name in names}
+    if questions is not None:
+        return await _by_labels(bench, names, questions, progress)
+    found = []
+    for name in names:
+        kinds = dict.fromkeys(_KINDS, False)
+        entries = []
+        # Passages are not kept: nothing is asked with them, and there may be very many.
+        async for one in bench.stored(name):
+            kinds[one.document.kind] = True
+            if one.document.kind == "faq":
+                entries.append(one)
+        asked = await ask_made(name, entries, bench.embedder, bench.reranking, progress)
+        there = [kind for kind, is_there in kinds.items() if is_there]
+        found.append(_measured(bench, name, asked, there, "knowledge base"))
+    return found
+
+
+async def _by_labels(
+    bench: Bench, names: Sequence[str], questions: Sequence[Question], progress: Progress
+) -> list[Measured]:
+    kinds: dict[str, dict[str, PassageKind]] = {name: {} for name in names}
+    for name in names:
+        async for one in bench.stored(name):
+            kinds[name][one.document.document_id] = one.document.kind
     asked: defaultdict[str, list[Asked]] = defaultdict(list)
-    if questions is None:
-        for name in names:
-            asked[name] = await ask_made(name, documents[name], bench.embedder, progress)
-    else:
-        kinds = {
-            name: {one.document.document_id: one.document.kind for one in those}
-            for name, those in documents.items()
-        }
-        assert bench.base is not None
-        for one in await ask_labelled(bench.base, questions, kinds, progress):
-            asked[one.knowledge_base].append(one)
-    source: Source = "knowledge base" if questions is None else "operator"
+    assert bench.base is not None
+    for answered in await ask_labelled(bench.base, questions, kinds, progress):
+        asked[answered.knowledge_base].append(answered)
     return [
-        _measured(bench, name, asked[name], _kinds_of(documents[name]), source) for name in names
+        _measured(
+            bench,
+            name,
+            asked[name],
+            [kind for kind in _KINDS if kind in kinds[name].values()],
+            "operator",
+        )
+        for name in names
     ]
 
 
@@ -108,12 +137,6 @@ def _check(bench: Bench, name: str) -> None:
         )
 
 
-def _kinds_of(documents: Sequence[StoredDocument]) -> tuple[PassageKind, ...]:
-    there = {one.document.kind for one in documents}
-    known: tuple[PassageKind, ...] = ("faq", "document")
-    return tuple(kind for kind in known if kind in there)
-
-
 def _measured(
     bench: Bench,
     name: str,
@@ -121,55 +144,73 @@ def _measured(
     kinds: Sequence[PassageKind],
     source: Source,
 ) -> Measured:
+    in_force = bench.in_force[name].adjustments if name in bench.in_force else {}
     found: dict[PassageKind, dict[str, Any]] = {}
-    adjustments: dict[str, Adjustment] = {}
+    fitted: dict[str, Adjustment] = {}
     notes: list[str] = []
     for kind in kinds:
         those = [one for one in asked if one.kind == kind]
         counts = Counter(one.scope for one in those)
         enough = sum(counts.values()) if source == "operator" else counts["in"]
+        before = in_force.get(kind)
+        stays = "as shipped" if before is None else "as calibrated before"
         if enough < FEWEST:
-            notes.append(_too_few(kind, enough, source))
+            notes.append(_too_few(kind, enough, source, stays))
             continue
         some = estimates(kind, those, _weights(those, source, bench.out_of_scope))
-        found[kind] = {"questions": dict(counts), **compare(some)}
+        found[kind] = {"questions": dict(counts), **compare(some, before)}
         if found[kind]["is_worse"]:
-            notes.append(f"{kind}: correcting it would make it worse; as shipped")
+            notes.append(f"{kind}: correcting it would make it worse; {stays}")
+        elif _outranked(source, before) and not bench.replaces_labelled:
+            notes.append(f"{kind}: stays as your labelled questions have it; --replace takes this")
         else:
-            adjustments[kind] = fit(some)
-    calibration = Calibration(
-        adjustments=adjustments,
-        embedding_key=key_of(bench.embedder),
-        signals=confidence.signals_version(),
-        generation=bench.generations[name].number,
-        made_at=bench.now,
-        source=source,
-        counts=dict(Counter(one.scope for one in asked)),
-    )
+            fitted[kind] = fit(some, source)
     return Measured(
         knowledge_base=name,
         kinds=found,
         notes=tuple(notes),
-        calibration=calibration if adjustments else None,
+        calibration=_calibration(bench, name, asked, {**in_force, **fitted}) if fitted else None,
     )
 
 
-def _weights(asked: Sequence[Asked], source: Source, out_of_scope: float) -> Floats:
-    if source == "operator":
-        return np.ones(len(asked))
+def _calibration(
+    bench: Bench, name: str, asked: Sequence[Asked], adjustments: Mapping[str, Adjustment]
+) -> Calibration:
+    is_labelled = any(one.source == "operator" for one in adjustments.values())
+    return Calibration(
+        adjustments=adjustments,
+        embedding_key=key_of(bench.embedder),
+        signals=confidence.signals_version(bench.reranking.key if bench.reranking else ""),
+        generation=bench.generations[name].number,
+        made_at=bench.now,
+        source="operator" if is_labelled else "knowledge base",
+        counts=dict(Counter(one.scope for one in asked)),
+    )
+
+
+def _outranked(source: Source, before: Adjustment | None) -> bool:
+    """What customers asked says more than what is made of a knowledge base."""
+    return source != "operator" and before is not None and before.source == "operator"
+
+
+def _weights(asked: Sequence[Asked], source: Source, out_of_scope: float | None) -> Floats:
+    if out_of_scope is None:
+        if source == "operator":
+            return np.ones(len(asked))
+        out_of_scope = OUT_OF_SCOPE_PERCENT / 100
     weight = traffic(np.array([one.scope for one in asked]), out_of_scope)
     return np.asarray(weight * len(asked) / weight.sum())
 
 
-def _too_few(kind: PassageKind, count: int, source: Source) -> str:
+def _too_few(kind: PassageKind, count: int, source: Source, stays: str) -> str:
     if source == "operator":
-        return f"{kind}: {count} labelled questions; at least {FEWEST} are needed; as shipped"
+        return f"{kind}: {count} labelled questions; at least {FEWEST} are needed; {stays}"
     if kind == "document":
         return (
-            "document: passages give no honest questions; as shipped until you give labelled"
+            f"document: passages give no honest questions; {stays} until you give labelled"
             " ones (--questions FILE)"
         )
     return (
         f"faq: {count} variants to ask with; at least {FEWEST} are needed, or labelled questions"
-        " (--questions FILE); as shipped"
+        f" (--questions FILE); {stays}"
     )

@@ -110,6 +110,20 @@ def signature(document: Document) -> bytes:
     return signed.tobytes()
 
 
+#: Where a signature has the mark of what is asked, and how long it is.
+QUESTION_START = 2 + _DIGEST_BYTES
+
+
+def same_question(signed: bytes) -> bytes:
+    """The mark of what an FAQ entry asks, also of its fields; b"" where there is none.
+
+    Entries with one mark ask the same, but for case and layout.
+    """
+    if len(signed) != _Signature.itemsize or signed[0] != VERSION or not signed[1]:
+        return b""
+    return signed[QUESTION_START : QUESTION_START + _DIGEST_BYTES]
+
+
 def _sign_faq(signed: NDArray[np.void], entry: Document) -> None:
     signed["is_faq"] = 1
     metadata = sorted(entry.metadata.items())

@@ -96,6 +96,11 @@ def mask(
     return change_texts(document, change), counts
 
 
+def mask_texts(texts: Sequence[str]) -> tuple[str, ...]:
+    """The texts with private data of every kind replaced by marks."""
+    return tuple(_mask_text(text, KINDS, (), Counter()) for text in texts)
+
+
 def find_private(text: str, kinds: frozenset[str]) -> list[tuple[int, int, str]]:
     """Where private data of these kinds begins and ends, with its kind, in order."""
     folded = fold(text)

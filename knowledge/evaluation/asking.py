@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import get_args
 
 from kfbot.answer import answer_question
 from kfbot.conversation import Turn
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import KnowledgeBase, Progress, Retrieval
+from knowledge.evaluation.memory import Memory
 from knowledge.evaluation.questions import Question, valid
 from knowledge.evaluation.scored import Decision, Scored
 
@@ -71,7 +72,7 @@ async def ask_all(
 async def _ask(
     base: KnowledgeBase, question: Question, number: int, max_wrong_percent: float
 ) -> Asked:
-    memory = _Memory(base)
+    memory = Memory(base)
 
     async def turn_at(dial: float) -> Turn:
         turn = await answer_question(
@@ -89,8 +90,14 @@ async def _ask(
     began = time.perf_counter()
     turn = await turn_at(max_wrong_percent)
     prediction = predict(question.text, turn, (time.perf_counter() - began) * 1000)
-    at_dial = await _at_dial(question, turn_at)
-    scored = score(question, prediction, at_dial)
+    # All of them: a message of several questions may be answered in parts at one position and
+    # not at the next, so that nothing follows from its neighbours. Searches are remembered.
+    turns = {dial: await turn_at(dial) for dial in DIAL}
+    at_dial = {
+        dial: score(_labelled(question, memory, one), predict(question.text, one, 0.0))
+        for dial, one in turns.items()
+    }
+    scored = score(_labelled(question, memory, turn), prediction, at_dial)
     mistaken = scored.is_wrong_answer or scored.is_missed
     taken_for = turn.decision if turn.decision in ("smalltalk", "silent") else turn.reason or ""
     return Asked(
@@ -103,43 +110,13 @@ async def _ask(
     )
 
 
-async def _at_dial(
-    question: Question, turn_at: Callable[[float], Awaitable[Turn]]
-) -> dict[float, Scored]:
-    """What would have been done at each position of the dial; searches are remembered."""
-    # All of them: a message of several questions may be answered in parts at one position and
-    # not at the next, so that nothing follows from its neighbours.
-    return {dial: _outcome(question, await turn_at(dial)) for dial in DIAL}
-
-
-def _outcome(question: Question, turn: Turn) -> Scored:
-    return score(question, predict(question.text, turn, 0.0), {})
-
-
-class _Memory:
-    """A knowledge base that is searched for each thing once, and remembers what it found."""
-
-    def __init__(self, base: KnowledgeBase) -> None:
-        self._base = base
-        self._found: dict[tuple[str, str], Retrieval] = {}
-
-    async def search(self, query: str, **how: Any) -> Retrieval:
-        key = (query, repr(how))
-        if key not in self._found:
-            self._found[key] = await self._base.search(query, **how)
-        return self._found[key]
-
-    # Whatever else the pipeline asks of it.
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._base, name)
-
-    def behind(self, turn: Turn) -> Retrieval | None:
-        """What the turn was made from."""
-        for found in reversed(self._found.values()):
-            first = [(one.knowledge_base, one.document_id) for one in found.passages[:1]]
-            if first and first == list(turn.ranked[:1]):
-                return found
-        return None
+def _labelled(question: Question, memory: Memory, turn: Turn) -> Question:
+    """The question; right is also what stands for a right document that says the same."""
+    if not turn.ranked or not memory.answers(turn, question.gold_ids):
+        return question
+    first = turn.ranked[0][1]
+    known = first in question.gold_ids
+    return question if known else replace(question, gold_ids=(*question.gold_ids, first))
 
 
 def predict(text: str, turn: Turn, spent_ms: float) -> Prediction:

@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 from kfbot.application import Application
-from kfbot.bootstrap import open_channels, wire
+from kfbot.bootstrap import wire
+from kfbot.channels import open_channels
 from kfbot.settings import load_settings
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database

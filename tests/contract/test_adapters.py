@@ -23,7 +23,13 @@ from slack_sdk.signature import SignatureVerifier
 from standardwebhooks import Webhook
 
 import adapters
-from kfbot.adapter import AdapterSettings, Capabilities, ChannelAdapter, WebhookRequest
+from kfbot.adapter import (
+    AdapterSettings,
+    AgentsChatSettings,
+    Capabilities,
+    ChannelAdapter,
+    WebhookRequest,
+)
 from kfbot.errors import (
     ChannelError,
     ChannelUnauthorized,
@@ -131,6 +137,14 @@ every_caller = pytest.mark.parametrize(
 
 def test_the_adapters_of_this_repository_are_found() -> None:
     assert {"console", "web", "webhook"} <= set(ADAPTERS)
+
+
+@every_platform
+def test_only_a_platform_that_opens_threads_has_a_chat_for_agents(platform: str) -> None:
+    kind = ADAPTERS[platform]
+    opens = kind.open_thread is not ChannelAdapter.open_thread
+    assert issubclass(kind.settings_type, AgentsChatSettings) == opens
+    assert not opens or kind.capabilities.threads
 
 
 @every_platform

@@ -115,7 +115,7 @@ async def test_help_lists_every_command_to_admins(stage: Stage) -> None:
     assert all(name in reply for name in ("/kb", "/bot", "/handoff", "/resume", "/why", "/stats"))
 
 
-@pytest.mark.parametrize("text", ["/kb", "/kb add Q | A", "/bot", "/bot dance", "/start"])
+@pytest.mark.parametrize("text", ["/kb", "/kb ad Q | A", "/bot", "/bot dance", "/start"])
 async def test_what_an_admin_gets_wrong_is_answered_with_the_list(stage: Stage, text: str) -> None:
     assert await admin_says(stage, text) == [SAYS.admin_help.strip()]
 
@@ -380,3 +380,19 @@ async def test_stats_explain_what_they_take(stage: Stage) -> None:
     assert await admin_says(stage, "/stats yesterday") == [
         "Give the days as in /stats 7d, 1 to 90."
     ]
+
+
+async def test_a_command_is_answered_though_an_agent_takes_the_conversation_meanwhile(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.customer_says(SURE)
+    number, status = (await stage.conversation()).id, stage.knowledge.status
+
+    async def interrupted() -> Any:
+        await stage.application.handoff.claim(number, "ana")
+        return await status()
+
+    monkeypatch.setattr(stage.knowledge, "status", interrupted)
+    [reply] = await admin_says(stage, "/kb status")
+    assert "fake" in reply
+    assert (await stage.conversation()).agent == "ana"

@@ -80,3 +80,23 @@ async def test_a_result_that_cannot_be_told_stops_neither_the_others_nor_the_ser
     await loads.tell()
     assert [job_id for job_id, _ in await asked()] == [min(ids)]
     assert (await told(stage, 2))[1] == SAYS.reload_broken_off
+
+
+async def test_who_asked_cannot_be_read_and_the_server_goes_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await admin_says(stage, "/kb status")
+    loads, failed = stage.application.loads, asyncio.Event()
+    asked = loads._store.asked
+
+    async def broken() -> Any:
+        failed.set()
+        raise RuntimeError("no such column")
+
+    monkeypatch.setattr(loads._store, "asked", broken)
+    loads._ended.set()
+    async with asyncio.timeout(10):
+        await failed.wait()
+    monkeypatch.setattr(loads._store, "asked", asked)
+    assert len(await admin_says(stage, "/kb status")) == 1
+    assert "load_not_told" in [getattr(one, "event", "") for one in caplog.records]

@@ -201,9 +201,11 @@ async def test_others_in_the_group_are_answered_all_the_same(stage: Stage) -> No
 async def test_after_a_minute_without_too_much_all_is_well_again(stage: Stage) -> None:
     await flood(stage, 25, **ASKED)
     stage.clock.advance(seconds=61)
-    [reply] = await stage.customer_says(SURE, **ASKED)
-    assert reply.text == "Open the order and press Return."
-    assert await flood(stage, 21, **ASKED) == [reply.text] * 19 + [texts("en").too_many]
+    # Another question: what is asked again is answered a little otherwise.
+    [reply] = await stage.customer_says("When will my refund arrive?", **ASKED)
+    assert reply.text == "Within 2 business days."
+    answer = "Open the order and press Return."
+    assert await flood(stage, 21, **ASKED) == [answer] * 19 + [texts("en").too_many]
 
 
 async def test_a_group_as_a_whole_gets_three_times_as_much(stage: Stage) -> None:
@@ -219,6 +221,24 @@ async def test_a_group_as_a_whole_gets_three_times_as_much(stage: Stage) -> None
     assert sent.count("Open the order and press Return.") == 60
     assert sent.count(texts("en").too_many) == 1
     assert len(sent) == 61
+
+
+async def test_three_who_flood_a_group_use_up_nothing_once_they_had_their_share(
+    stage: Stage,
+) -> None:
+    # Within the last minute they write three times what is looked at where less is written.
+    for _ in range(65):
+        for name in ("loud-1", "loud-2", "loud-3"):
+            place = ConversationId("shop", "group-1", member=name)
+            for _ in range(2):
+                fields: dict[str, Any] = {**ASKED, "chat": place, "sender": Sender(name)}
+                await stage.accept(stage.message(SURE, **fields))
+        stage.clock.advance(seconds=1)
+    mine = ConversationId("shop", "group-1", member="customer-1")
+    replies = await stage.customer_says(SURE, **{**ASKED, "chat": mine})
+    assert [one.text for one in replies if one.conversation == mine] == [
+        "Open the order and press Return."
+    ]
 
 
 async def test_a_private_chat_has_the_share_of_a_group(stage: Stage) -> None:

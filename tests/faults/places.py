@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.util import await_only
 
 from adapters.webhook import WebhookAdapter
+from kfbot.batching import Batch
 from kfbot.conversation import Conversation
-from kfbot.dialogue import Batch, Dialogue
+from kfbot.dialogue import Dialogue
 from kfbot.inbox import Inbox
 from kfbot.messages import InboundEvent, MessageReceived, OutboundMessage
 from kfbot.outbox import Outbox

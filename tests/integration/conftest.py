@@ -19,7 +19,8 @@ import sqlalchemy as sa
 
 from kfbot.adapter import ChannelAdapter
 from kfbot.application import Application
-from kfbot.bootstrap import open_channels, wire
+from kfbot.bootstrap import wire
+from kfbot.channels import open_channels
 from kfbot.settings import load_settings
 from kfbot.store import tables
 from kfbot.store.clock import DatabaseClock
@@ -106,7 +107,8 @@ class ServedBot:
         lane = tables.lane.c
         todo = sa.or_(lane.owner.is_not(None), lane.ready_at <= self.clock())
         query = sa.select(sa.exists().where(todo))
-        return bool(await self.database.read(lambda c: c.execute(query).scalar_one()))
+        is_busy = bool(await self.database.read(lambda c: c.execute(query).scalar_one()))
+        return is_busy or not self.application.case_threads.idle
 
 
 Served = Callable[..., AbstractAsyncContextManager[ServedBot]]

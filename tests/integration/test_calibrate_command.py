@@ -66,6 +66,29 @@ def test_it_is_shown_then_applied_then_taken_back(folder: Path) -> None:
     assert calibration_of(folder) is None
 
 
+def test_what_labelled_questions_gave_stays_until_it_is_replaced(folder: Path) -> None:
+    labelled = folder / "questions.jsonl"
+    asked = ("I have a question on my {}", "what is wrong with the {}", "{} help", "my {}?")
+    write_lines(
+        labelled,
+        [{"text": way.format(topic), "gold_ids": [topic]} for topic in TOPICS for way in asked]
+        + [{"text": f"Who won match {n} of the cup?", "gold_ids": []} for n in range(10)],
+    )
+    kfbot(folder, "knowledge", "load")
+    given = ("--questions", str(labelled), "--out-of-scope", "50")
+    kfbot(folder, "calibrate", *given, "--apply")
+    assert (calibration_of(folder)["source"], calibration_of(folder)["questions"]) == (
+        "operator", 50,
+    )  # fmt: skip
+    said = kfbot(folder, "calibrate", "--apply")
+    assert "faq: stays as your labelled questions have it; --replace takes this" in said
+    assert calibration_of(folder)["source"] == "operator"
+    kfbot(folder, "calibrate", "--replace", "--apply")
+    assert (calibration_of(folder)["source"], calibration_of(folder)["questions"]) == (
+        "knowledge base", 209,
+    )  # fmt: skip
+
+
 def test_files_are_measured_without_any_settings_of_theirs(folder: Path) -> None:
     labelled = folder / "questions.jsonl"
     write_lines(
@@ -85,6 +108,7 @@ def test_files_are_measured_without_any_settings_of_theirs(folder: Path) -> None
         (("--questions", "/gone.jsonl"), 1, "questions /gone.jsonl: No such file or directory"),
         (("--knowledge", "/gone"), 1, "knowledge /gone does not exist"),
         (("--apply", "--reset"), 2, "--apply goes with neither --knowledge nor --reset"),
+        (("--replace", "--reset"), 2, "--replace goes with neither --questions nor --reset"),
     ],
 )
 def test_faults_are_told_in_one_line(

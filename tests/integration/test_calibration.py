@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,14 +15,17 @@ import pytest_asyncio
 import sqlalchemy as sa
 
 from kfbot.calibration import Adjustment, Calibration, Curve
+from kfbot.cli import checking
 from kfbot.confidence import signals_version
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.store import tables
 from kfbot.store.calibrations import CalibrationStore
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
+from knowledge.calibrated import Calibrations
 from knowledge.intake import Intake
 from knowledge.load import Knowledge
+from knowledge.reranking import Reranking
 from knowledge.vectors import key_of
 from tests.integration.conftest import ServedBot
 from tests.integration.test_knowledge_load import WordEmbedder, write_faq
@@ -138,6 +142,118 @@ async def test_one_that_is_out_of_date_is_not_used_and_that_is_logged_once(
     (state,) = await knowledge.status()
     assert state.calibration_is_stale
     assert caplog.text.count("run kfbot calibrate shop") == 1
+
+
+async def test_what_was_read_before_it_was_stored_does_not_take_its_place() -> None:
+    """A refresh has read the old state and is not done yet when a new one is stored."""
+
+    class Slow:
+        def __init__(self) -> None:
+            self.stored: dict[str, Calibration] = {}
+            self.gate, self.reading = asyncio.Event(), asyncio.Event()
+
+        async def find(self) -> dict[str, Calibration]:
+            found = dict(self.stored)
+            if not self.reading.is_set():
+                self.reading.set()
+                await self.gate.wait()
+            return found
+
+        async def put(self, name: str, calibration: Calibration) -> None:
+            self.stored[name] = calibration
+            self.gate.set()
+
+    store = Slow()
+    key = key_of(WordEmbedder())
+    calibrations = Calibrations(store, key, signals_version())  # type: ignore[arg-type]
+    refreshing = asyncio.create_task(calibrations.refresh())
+    await store.reading.wait()
+    await calibrations.put("shop", MADE)
+    await refreshing
+    assert calibrations.in_force(["shop"]) == {"shop": MADE}
+
+
+# With a reranker
+
+
+class Likes:
+    """A reranker that scores by how often a word is there."""
+
+    key = "likes@1"
+
+    async def score(self, question: str, texts: Sequence[str]) -> list[float]:
+        return [float(text.count("parcels")) for text in texts]
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+
+async def test_a_calibration_holds_with_the_reranker_that_it_was_made_with(
+    database: Database, tmp_path: Path
+) -> None:
+    source = tmp_path / "faq.jsonl"
+    write_faq(source, refunds="old refunds", parcels="old parcels")
+    shop = {"shop": Intake((str(source),))}
+    store, reranking = KnowledgeStore(database), Reranking(Likes(), candidates=5, timeout_seconds=5)
+    with_it = replace(MADE, signals=signals_version(Likes.key))
+    async with Knowledge(shop, store, WordEmbedder(), tmp_path, reranking=reranking) as knowledge:
+        await knowledge.load()
+        found = await knowledge.search("What about refunds?")
+        assert found.passages[0].document_id == "faq-parcels"
+        assert found.evidence["faq"]["rerank"] > 0
+        assert "rerank" in found.timings_ms
+        await knowledge.calibrate("shop", MADE)
+        assert await calibrations(knowledge) == {}
+        await knowledge.calibrate("shop", with_it)
+        assert await calibrations(knowledge) == {"shop": with_it}
+    async with Knowledge(shop, store, WordEmbedder(), tmp_path) as knowledge:
+        assert await calibrations(knowledge) == {}
+
+
+# kfbot check
+
+
+@pytest.mark.parametrize(
+    ("embedding", "reranker", "says"),
+    [
+        (MADE.embedding_key, "", "✓ calibration shop: 2026-03-01, from 412 questions"),
+        ("another model", "", "– calibration shop: out of date and not used"),
+        (MADE.embedding_key, "likes@1", "– calibration shop: out of date and not used"),
+    ],
+)
+async def test_check_goes_by_the_models_of_the_settings(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    embedding: str,
+    reranker: str,
+    says: str,
+) -> None:
+    async def check_embedding(*_: object) -> tuple[str, int]:
+        return embedding, 384
+
+    async def check_reranker(*_: object) -> str:
+        return reranker
+
+    # Opening models would take most of the time, and shows nothing here.
+    monkeypatch.setattr(checking, "check_embedding", check_embedding)
+    monkeypatch.setattr(checking, "check_reranker", check_reranker)
+    (tmp_path / "faq.jsonl").write_text("")
+    file = tmp_path / "kfbot.toml"
+    file.write_text(
+        'data_dir = "."\n[knowledge.shop]\nsources = ["faq.jsonl"]\n'
+        + ('[reranker]\nmodel = "m"\n' if reranker else "")
+    )
+    async with Database(f"sqlite:///{tmp_path / 'kfbot.sqlite3'}") as database:
+        await database.upgrade()
+        known = sa.insert(tables.knowledge_base).values(
+            name="shop", generation=1, unreadable=[], embedding_key=MADE.embedding_key
+        )
+        await database.write(lambda connection: connection.execute(known).rowcount)
+        await CalibrationStore(database).put("shop", MADE)
+    await checking.check(file)
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert says in said
 
 
 # Over HTTP

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from kfbot.bootstrap import open_channels, wire
+from kfbot.bootstrap import wire
+from kfbot.channels import open_channels
 from kfbot.cli import run
 from kfbot.places import owning
 from kfbot.settings import Settings, load_settings

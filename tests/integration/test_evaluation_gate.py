@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kfbot.texts import texts
 from tests.cache import MODEL_CACHE
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
@@ -81,14 +82,17 @@ async def test_the_sample_shop(tmp_path: Path) -> None:
         found["by_kb"][name] for name in ("sample_everyday", "sample_questions")
     )
     inside = everyday["in_scope"]
-    # Measured: 76.7 % right and 15.7 % offered, 92.0 % handed off, 2.2 wrong of 100 answers.
-    assert inside["answered_right"] >= 0.74
-    assert inside["answered_right"] + inside["clarified_with_gold"] >= 0.91
-    assert everyday["out_of_scope"]["handed_off"] >= 0.9
-    assert everyday["wrong_per_100_answers"] <= 4
-    # Told as stories, most are too much for a small model: what counts is that it knows.
+    # Measured: 132 right and 27 offered of 172, 81 of 88 handed off, 3 of 135 answers wrong. The
+    # int8 model differs in the last digits from one kind of processor to the next, which moves
+    # those that lie at a threshold: two questions may turn out worse, one answer and one handoff.
+    assert inside["answered_right"] >= 130 / 172
+    assert inside["answered_right"] + inside["clarified_with_gold"] >= 157 / 172
+    assert everyday["out_of_scope"]["handed_off"] >= 80 / 88
+    assert everyday["wrong_per_100_answers"] <= 3
+    # Told as stories, most are too much for a small model: what counts is that it knows. Measured:
+    # 1 of 34 answers wrong, 85 of 88 handed off.
     assert roundabout["wrong_per_100_answers"] <= 5
-    assert roundabout["out_of_scope"]["handed_off"] >= 0.94
+    assert roundabout["out_of_scope"]["handed_off"] >= 84 / 88
 
 
 @pytest.mark.data
@@ -105,6 +109,10 @@ async def test_public_faq_sets(
     found, rows = await evaluate(tmp_path, shared_data / folder / knowledge, questions)
     assert found["all"]["in_scope"]["hit_at_1"] >= least
     assert far_that_pass(questions, rows) <= 0.03
+    # Nearly every message asks one thing: in hardly any a second question is passed on. Measured
+    # on all 3,280 of banking77: in 0.34 %, on all of covid in none.
+    passed_on = texts("en").handoff_rest.partition("{")[0]
+    assert sum(passed_on in row["answer"] for row in rows) <= 0.01 * len(rows)
 
 
 @pytest.mark.data

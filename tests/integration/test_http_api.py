@@ -494,7 +494,8 @@ async def test_the_description_is_valid_and_names_every_path(bot: ServedBot) -> 
         for path, methods in description["paths"].items()
         for method in methods
     }
-    api = {(method, path) for method, path in described if path.startswith("/api/")}
+    ours = ("/api/", "/desk/api/")
+    api = {(method, path) for method, path in described if path.startswith(ours)}
     assert api == await _routes(bot)
 
 
@@ -502,19 +503,21 @@ async def _routes(bot: ServedBot) -> set[tuple[str, str]]:
     from kfbot.jobs import Jobs
     from kfbot.web.access import Access, Visitors
     from kfbot.web.chat import Chat
+    from kfbot.web.desk import Desk
     from kfbot.web.server import create_app
 
     app = create_app(
         bot.application,
         Access((), "token"),
         Chat(bot.application, Visitors(b"key")),
+        Desk(bot.application),
         Jobs(bot.application.jobs, bot.application.knowledge),
     )
     return {
         (route.method, route.resource.canonical)
         for route in app.router.routes()
         if route.resource is not None
-        and route.resource.canonical.startswith("/api/")
+        and route.resource.canonical.startswith(("/api/", "/desk/api/"))
         and route.method != "HEAD"
     }
 

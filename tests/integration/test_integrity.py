@@ -232,8 +232,8 @@ async def test_file_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) 
 def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Settings of which everything but the database is in order."""
 
-    async def check_embedding(*_: object) -> int:
-        return 384
+    async def check_embedding(*_: object) -> tuple[str, int]:
+        return "model", 384
 
     # Preparing the model would take most of the time, and shows nothing here.
     monkeypatch.setattr(checking, "check_embedding", check_embedding)

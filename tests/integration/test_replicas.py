@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from kfbot.adapter import ChannelAdapter
 from kfbot.application import Application
-from kfbot.bootstrap import open_channels, wire
+from kfbot.bootstrap import wire
 from kfbot.changes import EVERYTHING
+from kfbot.channels import open_channels
 from kfbot.cli.local import ParkedChannel
 from kfbot.errors import StoreUnavailable
 from kfbot.jobs import Jobs

@@ -21,6 +21,8 @@ from kfbot.inbox import Inbox
 from kfbot.messages import ConversationId, InboundEvent
 from kfbot.store import tables
 from kfbot.store.acceptance import Accepted
+from kfbot.texts import texts
+from kfbot.wordless import SMILE
 from tests.integration.conftest import DOUBTFUL, ENTRIES, Served, ServedBot
 from tests.platforms.telegram import (
     CUSTOMER,
@@ -189,8 +191,9 @@ async def test_an_album_a_sticker_and_a_voice_message_get_a_word_each(
     sent = await platform.until_sent(3)
     await platform.until_confirmed()
     await bot.quiet()
-    empty = "What would you like to know?"
-    assert [shown(one) for one in sent] == [ANSWER, empty, empty]
+    says = texts("en")
+    assert [shown(one) for one in sent] == [ANSWER, SMILE, says.only_text]
+    assert list(sent[2].buttons) == [says.person]
 
 
 async def test_a_group_that_becomes_a_supergroup_takes_its_members_conversations_along(

@@ -7,12 +7,18 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup, Update
+from telegram import (
+    Bot,
+    ChatMemberAdministrator,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    Update,
+)
 from telegram.constants import ParseMode
-from telegram.error import BadRequest, Conflict, InvalidToken
+from telegram.error import BadRequest, ChatMigrated, Conflict, InvalidToken
 from telegram.request import HTTPXRequest
 
-from tests.platforms.telegram import BOT, TOKEN, BotApi
+from tests.platforms.telegram import BOT, FORUM, GROUP, TOKEN, BotApi
 from tests.platforms.telegram_texts import Fault
 
 pytestmark = pytest.mark.asyncio
@@ -231,3 +237,63 @@ async def test_updates_of_every_kind_are_read_by_python_telegram_bot(
     kinds = [Update.MESSAGE, Update.EDITED_MESSAGE]
     found = await bot.get_updates(timeout=5)
     assert [kind for one, kind in zip(found, kinds, strict=True) if getattr(one, kind)] == kinds
+
+
+async def test_python_telegram_bot_begins_and_closes_topics_where_it_may(
+    platform: BotApi, bot: Bot
+) -> None:
+    platform.joins(FORUM)
+    chat = await bot.get_chat(FORUM["id"])
+    me = await bot.get_chat_member(FORUM["id"], BOT["id"])
+    assert isinstance(me, ChatMemberAdministrator)
+    assert (chat.is_forum, me.can_manage_topics) == (True, True)
+    topic = await bot.create_forum_topic(FORUM["id"], "#7 Ann")
+    sent = await bot.send_message(FORUM["id"], "hello", message_thread_id=topic.message_thread_id)
+    assert (topic.name, sent.message_thread_id) == ("#7 Ann", topic.message_thread_id)
+    assert await bot.edit_forum_topic(FORUM["id"], topic.message_thread_id, name="#7 done")
+    assert await bot.close_forum_topic(FORUM["id"], topic.message_thread_id)
+    assert platform.topics[FORUM["id"], topic.message_thread_id] == ("#7 done", False)
+    with pytest.raises(BadRequest, match=r"(?i)topic_not_modified"):
+        await bot.close_forum_topic(FORUM["id"], topic.message_thread_id)
+    with pytest.raises(BadRequest, match=r"(?i)topic_id_invalid"):
+        await bot.close_forum_topic(FORUM["id"], 999)
+    with pytest.raises(BadRequest, match=r"(?i)non-empty"):
+        await bot.create_forum_topic(FORUM["id"], " ")
+
+
+async def test_topics_are_refused_where_there_are_none_or_the_bot_may_not(
+    platform: BotApi, bot: Bot
+) -> None:
+    platform.joins(GROUP)
+    platform.joins(FORUM, manages_topics=False)
+    with pytest.raises(BadRequest, match=r"(?i)not a forum"):
+        await bot.create_forum_topic(GROUP["id"], "#7")
+    with pytest.raises(BadRequest, match=r"(?i)not enough rights"):
+        await bot.create_forum_topic(FORUM["id"], "#7")
+    assert (await bot.get_chat_member(FORUM["id"], BOT["id"])).status == "member"
+    platform.moved = {-5: FORUM["id"]}
+    with pytest.raises(ChatMigrated) as raised:
+        await bot.get_chat(-5)
+    assert raised.value.new_chat_id == FORUM["id"]
+
+
+async def test_aiogram_begins_and_closes_topics(platform: BotApi) -> None:
+    pytest.importorskip("aiogram", reason="a client that vouches for our Bot API")
+    from aiogram import Bot as AiogramBot
+    from aiogram.client.session.aiohttp import AiohttpSession
+    from aiogram.client.telegram import TelegramAPIServer
+    from aiogram.exceptions import TelegramMigrateToChat
+    from aiogram.types import ChatMemberAdministrator as Administrator
+
+    platform.joins(FORUM)
+    platform.moved = {-5: FORUM["id"]}
+    session = AiohttpSession(api=TelegramAPIServer.from_base(platform.url))
+    async with AiogramBot(TOKEN, session=session) as bot:
+        chat = await bot.get_chat(FORUM["id"])
+        me = await bot.get_chat_member(FORUM["id"], BOT["id"])
+        assert isinstance(me, Administrator)
+        assert (chat.is_forum, me.can_manage_topics) == (True, True)
+        topic = await bot.create_forum_topic(FORUM["id"], "#7 Ann")
+        assert await bot.close_forum_topic(FORUM["id"], topic.message_thread_id)
+        with pytest.raises(TelegramMigrateToChat):
+            await bot.create_forum_topic(-5, "#7 Ann")

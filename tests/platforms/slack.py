@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from time import time
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlencode
 
 import aiohttp
 from aiohttp import web
 from slack_sdk.signature import SignatureVerifier
 
-from tests.platforms.slack_forms import Refused, check_message
+from tests.platforms.slack_forms import Refused, arguments_of, check_message, form_of
 
 BOT_TOKEN, APP_TOKEN = "xoxb-stand-in-bot", "xapp-1-stand-in-app"
 SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
@@ -54,6 +53,8 @@ class Slack:
         self.failures: dict[str, list[Failure]] = defaultdict(list)
         #: Methods that this Slack does not know.
         self.unknown: set[str] = set()
+        #: Channels that the bot is not in.
+        self.left: set[str] = set()
         #: Every call: method and arguments.
         self.calls: list[tuple[str, dict[str, Any]]] = []
         #: By channel and ts.
@@ -100,7 +101,7 @@ class Slack:
 
     async def _call(self, request: web.Request) -> web.Response:
         method = request.match_info["method"]
-        arguments = await _arguments(request)
+        arguments = await arguments_of(request)
         self.calls.append((method, arguments))
         failure = self.failures[method].pop(0) if self.failures[method] else None
         if failure is not None and failure.hangs:
@@ -131,7 +132,12 @@ class Slack:
         return {"user_id": BOT, "user": "kfbot", "team_id": TEAM, "team": "Shop", "bot_id": BOT_ID}
 
     def _api_users_info(self, given: dict[str, Any]) -> Answer:
-        return {"user": {"id": given["user"], "name": given["user"].lower(), "is_bot": False}}
+        names = {"display_name": "", "real_name": given["user"].removeprefix("U0").capitalize()}
+        return {"user": {"id": given["user"], "name": given["user"].lower(), "profile": names}}
+
+    def _api_conversations_info(self, given: dict[str, Any]) -> Answer:
+        chat = given["channel"]
+        return {"channel": {"id": chat, "is_member": chat not in self.left}}
 
     def _api_conversations_open(self, given: dict[str, Any]) -> Answer:
         return {"channel": {"id": "D" + str(given["users"])[1:]}}
@@ -151,6 +157,8 @@ class Slack:
         check_message(given)
         if not re.fullmatch(r"[CDGU]\w+", str(given.get("channel", ""))):
             raise Refused("channel_not_found")
+        if given["channel"] in self.left:
+            raise Refused("not_in_channel")
         return {"channel": given["channel"], "ts": self._keep(given["channel"], BOT, given)["ts"]}
 
     def _api_chat_update(self, given: dict[str, Any]) -> Answer:
@@ -270,7 +278,9 @@ class Slack:
             "response_url": f"{self.root}/response/{number}",
             "actions": [action | {"action_ts": f"{self._started}.{number:06}", "block_id": "b"}],
         }
-        return await self._deliver("interactive", payload, _form({"payload": json.dumps(payload)}))
+        return await self._deliver(
+            "interactive", payload, form_of({"payload": json.dumps(payload)})
+        )
 
     async def command(self, command: str, text: str, channel: str = DIRECT, user: str = ANN) -> int:
         """Type a slash command; how often Slack told, as `tell`."""
@@ -285,7 +295,7 @@ class Slack:
             "trigger_id": f"trigger.{number}",
             "response_url": f"{self.root}/response/{number}",
         }
-        return await self._deliver("slash_commands", payload, _form(payload))
+        return await self._deliver("slash_commands", payload, form_of(payload))
 
     # --- delivery --------------------------------------------------------------------------------
 
@@ -385,14 +395,3 @@ class Slack:
         if request.headers.get("Authorization") != f"Bearer {BOT_TOKEN}":
             raise web.HTTPFound(f"{self.root}/elsewhere")
         return web.Response(body=request.match_info["name"].encode() * 10)
-
-
-async def _arguments(request: web.Request) -> dict[str, Any]:
-    if request.content_type == "application/json":
-        given: dict[str, Any] = await request.json()
-        return given
-    return dict(request.query) | dict(await request.post())
-
-
-def _form(values: Mapping[str, Any]) -> str:
-    return urlencode(values)

@@ -6,6 +6,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import web
 
 _LENGTHS = {"section": 3000, "context": 3000, "button": 75}
 
@@ -65,3 +68,16 @@ def mentions_in(message: Mapping[str, Any]) -> Iterator[str]:
         for found in re.findall(r"<[^>]*>?", text):
             if not re.fullmatch(r"<(?:https?://|mailto:)[^\s<>|]+(?:\|[^<>|\n]+)?>", found, re.I):
                 yield found
+
+
+async def arguments_of(request: web.Request) -> dict[str, Any]:
+    """What a method is called with, in whichever form."""
+    if request.content_type == "application/json":
+        given: dict[str, Any] = await request.json()
+        return given
+    return dict(request.query) | dict(await request.post())
+
+
+def form_of(values: Mapping[str, Any]) -> str:
+    """Values as Slack posts them."""
+    return urlencode(values)

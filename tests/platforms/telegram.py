@@ -18,14 +18,15 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
+from tests.platforms.telegram_forum import Groups
 from tests.platforms.telegram_texts import Fault, read_extras, read_object, read_text
 
 TOKEN = "4242:AAstand-in-secret"
-BOT = {"id": 4242, "is_bot": True, "first_name": "Shop", "username": "shop_bot"}
-CUSTOMER = {"id": 7, "is_bot": False, "first_name": "Ann", "language_code": "en"}
-PRIVATE = {"id": 7, "type": "private", "first_name": "Ann"}
-GROUP = {"id": -100, "type": "supergroup", "title": "Owners"}
-FORUM = {"id": -200, "type": "supergroup", "title": "Help", "is_forum": True}
+BOT: dict[str, Any] = {"id": 4242, "is_bot": True, "first_name": "Shop", "username": "shop_bot"}
+CUSTOMER: dict[str, Any] = {"id": 7, "is_bot": False, "first_name": "Ann", "language_code": "en"}
+PRIVATE: dict[str, Any] = {"id": 7, "type": "private", "first_name": "Ann"}
+GROUP: dict[str, Any] = {"id": -100, "type": "supergroup", "title": "Owners"}
+FORUM: dict[str, Any] = {"id": -200, "type": "supergroup", "title": "Help", "is_forum": True}
 
 ALL_SECOND, CHAT_SECOND, GROUP_MINUTE = 30, 1, 20
 
@@ -55,10 +56,11 @@ class Sent:
         return {button["text"]: button["callback_data"] for row in rows for button in row}
 
 
-class BotApi:
+class BotApi(Groups):
     """One bot on one Bot API server. `says`, `edits` and `presses` are what people do."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.url = ""
         self.token = TOKEN
         #: True: 429 beyond 30 messages a second, 1 a second in a chat, 20 a minute in a group.
@@ -77,7 +79,6 @@ class BotApi:
         self.updates: list[dict[str, Any]] = []
         #: Answers to polls that held updates.
         self.handed_out = 0
-        self._chats: dict[int, Mapping[str, Any]] = {}
         self._update_ids = itertools.count(1000)
         self._message_ids: dict[int, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
         self._messages: dict[tuple[int, int], dict[str, Any]] = {}
@@ -305,13 +306,6 @@ class BotApi:
         message |= fields if text is None else {"text": text, **fields}
         self._messages[chat["id"], number] = message
         return message
-
-    def _chat(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A bot can write only where it was written to."""
-        chat = self._chats.get(int(given.get("chat_id") or 0))
-        if chat is None:
-            raise Fault(400, "Bad Request: chat not found")
-        return chat
 
     def _shown(self, chat_id: int, number: int) -> Sent | None:
         places = ((one.chat, one.message["message_id"]) for one in self.sent)

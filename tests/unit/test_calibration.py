@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,13 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kfbot.calibration import Adjustment, Calibration, Curve, between
-from kfbot.confidence import assess
+from kfbot.calibration import Adjustment, Calibration, Correction, Curve, Signal, between
+from kfbot.confidence import assess, explain, signals_version
 from kfbot.knowledge_base import Passage, Retrieval
 from kfbot.testing import evidence_for
 
 MADE_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NEVER = Adjustment(Curve(shift=-30.0), ((1.0, 0.99), (10.0, 0.9)), 100)
+
+
+#: As JSON.
+PLAIN = {"curve": {"high": 1, "low": 1, "shift": 0}, "thresholds": [[5, 0.5]], "questions": 1}
+SCORE = {"weight": 1, "mean": 0, "scale": 1}
+RERANKED = replace(
+    NEVER,
+    source="operator",
+    reranked=Correction(Curve(), ((5.0, 0.6),), {"rerank": Signal(4.0, 10.0, 4.0)}),
+)
 
 
 def calibration(**changes: Any) -> Calibration:
@@ -26,7 +38,7 @@ def calibration(**changes: Any) -> Calibration:
     return Calibration(**values | changes)
 
 
-def found(name: str, **calibrations: Calibration) -> Retrieval:
+def found(name: str, *, rerank: float | None = None, **calibrations: Calibration) -> Retrieval:
     passage = Passage(
         knowledge_base=name, document_id="d", chunk_id="c", kind="faq", title="", text="text",
         question="question", score=1.0,
@@ -34,7 +46,7 @@ def found(name: str, **calibrations: Calibration) -> Retrieval:
     return Retrieval(
         query="q",
         passages=(passage,),
-        evidence={"faq": evidence_for("answer")},
+        evidence={"faq": evidence_for("answer") | ({} if rerank is None else {"rerank": rerank})},
         calibrations=calibrations,
     )
 
@@ -65,8 +77,53 @@ def test_between_two_positions_of_the_dial_the_threshold_lies_between() -> None:
 
 
 def test_it_comes_back_from_json_as_it_was() -> None:
-    whole = calibration()
-    assert Calibration.read(whole.as_data()) == whole
+    whole = calibration(adjustments={"faq": RERANKED, "document": NEVER})
+    assert Calibration.read(json.loads(json.dumps(whole.as_data()))) == whole
+
+
+def test_one_that_does_not_say_it_for_each_kind_has_one_source() -> None:
+    data = calibration().as_data()
+    del data["adjustments"]["faq"]["source"], data["adjustments"]["faq"]["reranked"]
+    read = Calibration.read(data).adjustments["faq"]
+    assert (read.source, read.reranked) == ("operator", None)
+
+
+def test_what_a_reranker_says_counts_as_it_was_calibrated() -> None:
+    calibrated = calibration(adjustments={"faq": RERANKED})
+    plain = assess(found("shop"), 5.0).probability
+    said = [
+        assess(found("shop", rerank=score, shop=calibrated), 5.0) for score in (-9.0, 10.0, 18.0)
+    ]
+    assert said[0].probability < said[1].probability < said[2].probability
+    assert said[1].probability == pytest.approx(plain)
+    assert (said[0].decision, said[2].decision) == ("handoff", "answer")
+    # A bound, as for every signal.
+    assert assess(found("shop", rerank=1e9, shop=calibrated), 5.0).probability == pytest.approx(
+        assess(found("shop", rerank=26.0, shop=calibrated), 5.0).probability
+    )
+
+
+def test_where_it_did_not_answer_the_bot_does_not_answer_more() -> None:
+    calibrated = calibration(adjustments={"faq": RERANKED})
+    assert assess(found("shop", shop=calibrated), 5.0) == assess(
+        found("shop", shop=calibration()), 5.0
+    )
+
+
+def test_without_a_calibration_a_reranker_changes_no_estimate() -> None:
+    assert assess(found("shop", rerank=1e9), 5.0) == assess(found("shop"), 5.0)
+
+
+def test_with_another_reranker_it_holds_no_more() -> None:
+    plain, one, other = (signals_version(key) for key in ("", "one@1", "other@1"))
+    assert len({plain, one, other}) == 3
+    assert not calibration(signals=one).holds_for("a model", other)
+
+
+def test_what_counted_names_the_reranker_only_where_it_did() -> None:
+    evidence = evidence_for("answer") | {"rerank": 18.0}
+    assert ("rerank", 8.0) in explain("faq", evidence, RERANKED.by(evidence))
+    assert "rerank" not in dict(explain("faq", evidence))
 
 
 @pytest.mark.parametrize(
@@ -77,6 +134,13 @@ def test_it_comes_back_from_json_as_it_was() -> None:
         {"generation": -1},
         {"embedding_key": "a\0b"},
         {"adjustments": {"video": {}}},
+        {"adjustments": {"faq": {**PLAIN, "source": "somebody"}}},
+        {"adjustments": {"faq": {**PLAIN, "signals": {"x": SCORE}}}},
+        {"adjustments": {"faq": {**PLAIN, "reranked": {}}}},
+        {"adjustments": {"faq": {**PLAIN, "reranked": {
+            **PLAIN, "signals": {"rerank": {**SCORE, "scale": 0}}}}}},
+        {"adjustments": {"faq": {**PLAIN, "reranked": {
+            **PLAIN, "signals": {"rerank": {**SCORE, "weight": float("nan")}}}}}},
         {"adjustments": {"faq": {"curve": {"high": -1, "low": 1, "shift": 0},
                                  "thresholds": [[5, 0.5]], "questions": 1}}},
         {"adjustments": {"faq": {"curve": {"high": 1, "low": 1, "shift": float("nan")},

@@ -28,6 +28,9 @@ LANGUAGES = get_args(Language)
         ("/kb@shop_bot reload", Command("kb", "reload")),
         ("/kb   search\nhow do I\n return it?", Command("kb", "search how do I return it?")),
         ("／kb status", Command("kb", "status")),
+        ("/kb add Q | A", Command("kb", "add Q | A")),
+        ("/kb add 问｜答", Command("kb", "add 问｜答")),
+        ("/kb remove chat-1", Command("kb", "remove chat-1")),
         ("/stats 7d", Command("stats", "7d")),
         ("/why", Command("why")),
         ("/kb why", Command("why")),
@@ -52,7 +55,8 @@ def test_anything_else_is_no_command(text: str) -> None:
     "text",
     ["/why is my parcel late?", "/help me with my return", "/bot are you a bot?",
      "/kb how do I return it?", "/kb why is it late?", "/kb status of my order", "/stats of what?",
-     "/start my return", "/handoff of my parcel failed", "/resume my order"],
+     "/kb add my order please", "/kb remove it from my order", "/start my return",
+     "/handoff of my parcel failed", "/resume my order"],
 )  # fmt: skip
 def test_a_question_behind_the_name_of_a_command_is_no_command(text: str) -> None:
     assert parse(text) is None
@@ -62,7 +66,7 @@ def test_a_question_behind_the_name_of_a_command_is_no_command(text: str) -> Non
     ("text", "command"),
     [
         ("/bot dance", Command("bot", "dance")),
-        ("/kb add Q | A", Command("kb", "add Q | A")),
+        ("/kb add Q, A", Command("kb", "add Q, A")),
         ("/stats yesterday", Command("stats", "yesterday")),
         ("/why is my parcel late?", None),
         ("/kb why is it late?", None),

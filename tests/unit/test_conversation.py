@@ -17,6 +17,7 @@ from kfbot.conversation import (
     hand_back,
     hand_off,
     reopen,
+    requeue,
     resolve,
 )
 from kfbot.errors import ConversationChanged
@@ -26,17 +27,21 @@ Step = Callable[[Conversation], Conversation]
 STEPS: dict[str, Step] = {
     "claim by ann": lambda conversation: claim(conversation, "ann"),
     "claim by bob": lambda conversation: claim(conversation, "bob"),
+    "requeue": requeue,
     "hand_back": hand_back,
     "resolve": resolve,
     "hand_off": hand_off,
     "reopen": reopen,
 }
+#: All but threads of agents, whose state never changes.
+CUSTOMERS = [state for state in State if state is not State.THREAD]
 #: For each step, from which state (an agent's: ann's) to which; what is absent is refused.
 ALLOWED: dict[str, dict[State, State]] = {
-    "claim by ann": dict.fromkeys(State, State.AGENT),
-    "claim by bob": {state: State.AGENT for state in State if state is not State.AGENT},
+    "claim by ann": dict.fromkeys(CUSTOMERS, State.AGENT),
+    "claim by bob": {state: State.AGENT for state in CUSTOMERS if state is not State.AGENT},
+    "requeue": {State.AGENT: State.WAITING},
     "hand_back": {State.WAITING: State.BOT, State.AGENT: State.BOT},
-    "resolve": {state: State.CLOSED for state in State if state is not State.CLOSED},
+    "resolve": {state: State.CLOSED for state in CUSTOMERS if state is not State.CLOSED},
     "hand_off": {State.BOT: State.WAITING, State.CLOSED: State.WAITING},
     "reopen": {State.CLOSED: State.BOT},
 }

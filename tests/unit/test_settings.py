@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kfbot.bootstrap import open_channels
+from kfbot.channels import open_channels
 from kfbot.errors import SettingsError
 from kfbot.settings import CHECKOUT, Settings, load_settings
 
@@ -346,3 +346,14 @@ def test_reading_settings_leaves_the_environment_alone(load: Load) -> None:
     before = dict(os.environ)
     load(KFBOT_WEB__PORT="1")
     assert dict(os.environ) == before
+
+
+def test_a_knowledge_base_has_a_name_that_can_stand_before_an_id(
+    fault: Callable[..., str],
+) -> None:
+    assert "has no / in it" in fault('[knowledge."a/b"]\nsources = ["."]')
+
+
+def test_roles_are_lists_of_people(load: Load) -> None:
+    read = load('[knowledge.a]\nsources = ["."]\nroles = ["staff", "admins"]')
+    assert read.knowledge["a"].roles == ("staff", "admins")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,6 +124,45 @@ def test_questions_that_are_sides_of_one_get_its_answer() -> None:
     whole = turn("One? Two?", "answer", "a")
     parts = [turn("One?", "answer", "b"), turn("Two?", "handoff")]
     assert answered_together(whole, parts, "en") == whole
+
+
+def test_a_question_that_the_answer_to_the_whole_is_not_about_is_named() -> None:
+    whole = turn("One? Two?", "answer", "a")
+    parts = [turn("One?", "answer", "a"), turn("Two?", "clarify", "b", "Which?")]
+    made = answered_together(whole, parts, "en")
+    assert (made.decision, made.reason, made.question) == ("handoff", "unsure", "One? Two?")
+    assert made.text.startswith("Answer a.\n\n")
+    assert "“Two?”" in made.text
+    assert made.ranked[0] == ("shop", "a")
+
+
+def test_the_whole_is_answered_where_no_part_is_and_what_leads_elsewhere_is_named() -> None:
+    whole = turn("One? Two?", "answer", "a")
+    parts = [turn("One?", "clarify", "a", "Which?"), turn("Two?", "handoff", "b", "…")]
+    made = answered_together(whole, parts, "en")
+    assert made.text.startswith("Answer a.\n\n")
+    assert "“Two?”" in made.text
+    assert "One?" not in made.text
+    nothing_found = replace(parts[1], ranked=())
+    assert "“Two?”" in answered_together(whole, [parts[0], nothing_found], "en").text
+
+
+def test_what_the_answer_also_cites_is_not_named() -> None:
+    whole = replace(
+        turn("One? Two?", "answer", "a"),
+        citations=tuple(Citation(id=id, title=id, quote="", score=0.9) for id in "az"),
+    )
+    parts = [turn("One?", "answer", "a"), turn("Two?", "clarify", "z", "Which?")]
+    assert answered_together(whole, parts, "en") == whole
+
+
+def test_each_of_the_questions_that_a_person_gets_is_named() -> None:
+    parts = [
+        turn("One?", "answer"),
+        turn("Two?", "handoff", "b", "…"),
+        turn("Three?", "clarify", "c", "…"),
+    ]
+    assert "“Two? / Three?”" in answered_together(WHOLE, parts, "en").text
 
 
 def test_small_talk_beside_a_question_is_no_question() -> None:

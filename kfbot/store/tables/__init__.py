@@ -34,6 +34,7 @@ from kfbot.store.tables.desk import (
     canned_answer,
     case_thread,
     proposal,
+    sign_in_failure,
     team,
     team_member,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "pause",
     "proposal",
     "secret",
+    "sign_in_failure",
     "team",
     "team_member",
     "turn",

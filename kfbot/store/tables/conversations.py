@@ -28,6 +28,7 @@ conversation = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("updated_at", UtcTime, nullable=False),
     sa.Index("ix_conversation_state_updated_at", "state", "updated_at"),
+    sa.Index("ix_conversation_customer_id", "customer_id"),
 )
 
 #: Every address that a conversation has had; platforms move and rename chats. thread and
@@ -99,6 +100,10 @@ case = sa.Table(
     sa.Column("draft", sa.Text, nullable=False, default=""),
     #: Where the best passage came from; "": none was found.
     sa.Column("knowledge_base", sa.Text, nullable=False, default="", server_default=""),
+    #: What the bot found, best first; see `kfbot.store.cases.passage_row`.
+    sa.Column("passages", sa.JSON, nullable=False, default=list, server_default="[]"),
+    #: The probability, 0 to 1, that it answered; NULL: no turn of the bot's opened the case.
+    sa.Column("confidence", sa.Float),
     sa.Column("opened_at", UtcTime, nullable=False),
     #: The agent whom it was given to; others may claim it all the same.
     sa.Column("assigned_to", sa.Text),
@@ -111,11 +116,22 @@ case = sa.Table(
     #: How often the customer was told that it takes longer, and when last.
     sa.Column("notices", sa.Integer, nullable=False, default=0, server_default="0"),
     sa.Column("noticed_at", UtcTime),
+    #: It came back to the queue; NULL: the customer waits since it was opened.
+    sa.Column("waiting_since", UtcTime),
+    #: Nothing is to be done about it before.
+    sa.Column("due_at", UtcTime),
     sa.Column("closed_at", UtcTime),
     sa.Column("closed_by", sa.Text),
     #: resolved | handed_back
     sa.Column("outcome", sa.Text),
     sa.Index("ix_case_opened_at", "opened_at"),
+    sa.Index("ix_case_conversation_id_id", "conversation_id", "id"),
+    sa.Index(
+        "ix_case_due_at",
+        "due_at",
+        sqlite_where=sa.text("closed_at IS NULL"),
+        postgresql_where=sa.text("closed_at IS NULL"),
+    ),
     sa.Index(
         "ix_case_open",
         "conversation_id",
@@ -139,4 +155,10 @@ button = sa.Table(
     sa.Column("expires_at", UtcTime, nullable=False),
     sa.Column("pressed_at", UtcTime),
     sa.Index("ix_button_expires_at", "expires_at"),
+    sa.Index(
+        "ix_button_pressed_at",
+        "pressed_at",
+        sqlite_where=sa.text("pressed_at IS NOT NULL"),
+        postgresql_where=sa.text("pressed_at IS NOT NULL"),
+    ),
 )

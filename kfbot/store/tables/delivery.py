@@ -83,6 +83,7 @@ outbox = sa.Table(
     sa.Column("slot_at", UtcTime),
     sa.Column("error", sa.Text),
     sa.Column("created_at", UtcTime, nullable=False),
+    sa.Index("ix_outbox_message_id", "message_id"),
     sa.Index(
         "ix_outbox_unsent",
         "conversation_id",

@@ -28,9 +28,6 @@ agent = sa.Table(
     sa.Column("seen_at", UtcTime),
     #: A case was given to them; the one whose turn it is has the oldest.
     sa.Column("assigned_at", UtcTime),
-    sa.Column("failed_sign_ins", sa.Integer, nullable=False, default=0),
-    #: Nobody may sign in under this name before.
-    sa.Column("locked_until", UtcTime),
     sa.Column("created_at", UtcTime, nullable=False),
 )
 
@@ -45,6 +42,19 @@ agent_session = sa.Table(
     sa.Column("expires_at", UtcTime, nullable=False),
     sa.Index("ix_agent_session_agent_id", "agent_id"),
     sa.Index("ix_agent_session_expires_at", "expires_at"),
+)
+
+#: Sign-ins that failed lately, under a name or from an address; known names or not.
+sign_in_failure = sa.Table(
+    "sign_in_failure",
+    metadata,
+    #: SHA-256 of it: some type their password where the name belongs.
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("last_at", UtcTime, nullable=False),
+    #: Nobody may try before.
+    sa.Column("locked_until", UtcTime),
+    sa.Index("ix_sign_in_failure_last_at", "last_at"),
 )
 
 team = sa.Table(
@@ -108,6 +118,12 @@ case_thread = sa.Table(
     #: What was shown last of who has the case: "waiting", "agent anna", "closed".
     sa.Column("shown_state", sa.Text, nullable=False, default=""),
     sa.Index("ix_case_thread_conversation_id", "conversation_id"),
+    sa.Index(
+        "ix_case_thread_open",
+        "case_id",
+        sqlite_where=sa.text("shown_state != 'closed'"),
+        postgresql_where=sa.text("shown_state != 'closed'"),
+    ),
 )
 
 #: An entry for a knowledge base that a person has to look at first.
@@ -117,11 +133,15 @@ proposal = sa.Table(
     row_id(),
     #: The case whose agent answered it; NULL: somebody wrote it at the desk.
     sa.Column("case_id", BigId, sa.ForeignKey("case.id"), unique=True),
+    #: The turn whose answer it corrects.
+    sa.Column("turn_id", BigId, sa.ForeignKey("turn.id")),
     sa.Column("channel", sa.Text, nullable=False, default=""),
     #: Where it would belong; "": nobody knows.
     sa.Column("knowledge_base", sa.Text, nullable=False, default=""),
     sa.Column("question", sa.Text, nullable=False),
     sa.Column("answer", sa.Text, nullable=False),
+    #: Other ways to ask the same.
+    sa.Column("variants", sa.JSON, nullable=False, default=list),
     #: open | approved | declined
     sa.Column("state", sa.Text, nullable=False, default="open"),
     sa.Column("created_at", UtcTime, nullable=False),

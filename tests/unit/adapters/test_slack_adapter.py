@@ -19,7 +19,7 @@ from adapters.slack.files import is_slacks
 from adapters.slack.routing import Identity, Routing
 from adapters.slack.threads import Threads
 from kfbot.adapter import WebhookReply, WebhookRequest
-from kfbot.bootstrap import platforms
+from kfbot.channels import platforms
 from kfbot.errors import ChannelError, ChannelUnavailable, WebhookRejected
 from kfbot.messages import ButtonPressed
 
@@ -192,7 +192,10 @@ async def test_presses_and_commands_of_another_workspace_lead_to_nothing(team: s
     async def ask(chat: str, thread: str) -> bool:
         raise AssertionError
 
-    routing = Routing("shop", Threads("shop", ask), identify)
+    async def name_of(user: str) -> str:
+        raise AssertionError
+
+    routing = Routing("shop", Threads("shop", ask), identify, agents_chat="", name_of=name_of)
     routing.introduce(Identity("U0KFBOT", "T0SHOP"))
     press: dict[str, Any] = {
         "type": "block_actions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 from adapters.slack.events import Reader
 from adapters.slack.routing import Identity, _is_ours, _is_used_in
 from adapters.slack.wording import TEXT_LENGTH, read, whole
-from kfbot.messages import ConversationId, MessageDeleted, MessageEdited, MessageReceived
+from kfbot.messages import (
+    ButtonPressed,
+    ConversationId,
+    MessageDeleted,
+    MessageEdited,
+    MessageReceived,
+    Sender,
+)
 
 BOT = "U0KFBOT"
 READER = Reader("shop", BOT)
@@ -218,3 +226,61 @@ def test_what_is_pressed_or_typed_in_another_workspace_is_not_ours(
     body: dict[str, Any], ours: bool
 ) -> None:
     assert _is_used_in(body, Identity(BOT, "T0SHOP", "E0ORG")) is ours
+
+
+# --- the agents' channel -------------------------------------------------------------------------
+
+TEAM = Reader("shop", BOT, "C0TEAM")
+
+
+@pytest.mark.parametrize(
+    ("fields", "thread"),
+    [
+        ({"thread_ts": "90.000001"}, "90.000001"),
+        ({"thread_ts": "90.000001", "text": "<@U0BOB> look"}, "90.000001"),
+        ({"text": f"<@{BOT}> /kb status"}, "100.000001"),
+        ({"type": "app_mention", "text": f"<@{BOT}> /kb status"}, "100.000001"),
+    ],
+)
+def test_everybody_in_the_agents_channel_is_an_agent(fields: dict[str, Any], thread: str) -> None:
+    found = TEAM.of_event(event(channel="C0TEAM", **fields))
+    assert isinstance(found, MessageReceived)
+    assert found.sender == Sender("U0ANN", "agent")
+    assert found.conversation == ConversationId("shop", "C0TEAM", thread)
+
+
+def test_talk_outside_of_threads_in_the_agents_channel_is_left_out() -> None:
+    assert TEAM.of_event(event(channel="C0TEAM")) is None
+    assert TEAM.of_event(event(channel="C0TEAM", thread_ts="100.000001")) is None
+    elsewhere = TEAM.of_event(event())
+    assert isinstance(elsewhere, MessageReceived)
+    assert elsewhere.sender == Sender("U0ANN")
+
+
+def test_an_edit_by_an_agent_is_an_agents() -> None:
+    said = {"ts": "100.000001", "user": "U0ANN", "text": "new", "thread_ts": "90.000001"}
+    change = {
+        "type": "message", "subtype": "message_changed", "channel": "C0TEAM",
+        "channel_type": "channel", "ts": "101.000001",
+        "message": said | {"edited": {"ts": "101.000001"}},
+        "previous_message": said | {"text": "old"},
+    }  # fmt: skip
+    found = TEAM.of_event(change)
+    assert isinstance(found, MessageEdited)
+    assert found.sender.role == "agent"
+    assert found.conversation.thread == "90.000001"
+
+
+def test_a_press_in_the_agents_channel_belongs_to_the_thread_of_its_message() -> None:
+    for message, thread in (
+        ({"ts": "95.000001", "thread_ts": "90.000001"}, "90.000001"),
+        ({"ts": "90.000001"}, "90.000001"),
+    ):
+        payload = {
+            "user": {"id": "U0ANN", "username": "ann"}, "channel": {"id": "C0TEAM"},
+            "message": message, "actions": [{"value": "token", "action_ts": "96.000001"}],
+        }  # fmt: skip
+        [found] = TEAM.of_press(payload, datetime(2026, 1, 5, tzinfo=UTC))
+        assert found.conversation == ConversationId("shop", "C0TEAM", thread)
+        assert isinstance(found, ButtonPressed)
+        assert found.sender == Sender("U0ANN", "agent")

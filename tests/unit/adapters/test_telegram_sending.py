@@ -80,14 +80,16 @@ async def test_topics_are_named_but_the_first_one_which_telegram_does_not_know(
     assert [sent.message.get("message_thread_id") for sent in platform.sent] == [40, None]
 
 
-async def test_in_a_group_the_answer_hangs_under_the_question_even_if_that_is_gone(
+async def test_an_answer_hangs_under_its_question_and_is_sent_even_if_that_is_gone(
     platform: BotApi, adapter: TelegramAdapter
 ) -> None:
     group = ConversationId("shop", "-100", member="7")
     await adapter.send(message(conversation=group, in_reply_to="1"))
     await adapter.send(message(conversation=group, in_reply_to="999"))
     await adapter.send(message(in_reply_to="1"))
-    assert ["reply_to_message" in sent.message for sent in platform.sent] == [True, False, False]
+    await adapter.send(message(in_reply_to="not Telegram's"))
+    hung = ["reply_to_message" in sent.message for sent in platform.sent]
+    assert hung == [True, False, True, False]
 
 
 async def test_what_telegram_cannot_read_is_sent_as_it_was_written(
@@ -237,6 +239,8 @@ async def test_check_names_the_bot_and_refuses_a_wrong_token_with_what_to_do(
 @pytest.mark.parametrize(
     "settings",
     [
+        {"agents_chat": "agents"},
+        {"agents_chat": "31"},
         {"token": "with space"},
         {"token": "4242:a/../b"},
         {"token": ""},
@@ -328,7 +332,7 @@ async def test_rubbish_without_a_number_does_not_stop_the_channel(
 async def test_a_poll_that_fails_is_tried_again(
     platform: BotApi, adapter: TelegramAdapter, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.telegram.adapter._LONGEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("adapters.telegram.api._LONGEST_PAUSE_SECONDS", 0.0)
     platform.faults["getMe"] = [Fault(500, "x")]
     platform.faults["getUpdates"] = [fault, fault]
     platform.lacks = {"deleteWebhook"}

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from adapters.telegram.payloads import TEXT_LENGTH
 from adapters.telegram.reading import Reader
-from kfbot.messages import ConversationId, InboundEvent, MessageEdited, MessageReceived
+from kfbot.messages import (
+    ButtonPressed,
+    ConversationId,
+    InboundEvent,
+    MessageEdited,
+    MessageReceived,
+    Sender,
+)
 from tests.platforms.telegram import BOT, CUSTOMER, FORUM, GROUP, PRIVATE
 
 BOB = {"id": 8, "is_bot": False, "first_name": "Bob"}
@@ -135,6 +142,11 @@ def test_of_an_album_one_part_is_answered(reader: Reader) -> None:
     assert [event.addressed_to_bot for event in bare] == [True, False]
 
 
+def test_a_poll_comes_as_an_attachment_that_names_its_question(reader: Reader) -> None:
+    poll = received(reader, chat=PRIVATE, poll={"question": "Red or blue?"})
+    assert (poll.text, poll.attachments[0].name) == ("", "Red or blue?")
+
+
 def test_places_and_telephone_numbers_come_as_attachments(reader: Reader) -> None:
     place = received(reader, chat=PRIVATE, location={"latitude": 1.5, "longitude": -2})
     contact = received(reader, chat=PRIVATE, contact={"phone_number": "+49 1", "first_name": "A"})
@@ -217,3 +229,98 @@ def test_somebody_elses_press_belongs_to_whom_the_bot_replied_to(reader: Reader)
     event = heard(reader, {"update_id": 1, "callback_query": press})
     assert event is not None
     assert event.conversation.member == "8"
+
+
+def test_who_writes_as_the_group_has_its_buttons_by_whichever_name_they_press(
+    reader: Reader,
+) -> None:
+    unnamed = {"id": 1087968824, "is_bot": True, "first_name": "Group"}
+    asked = {"message_id": 1, "chat": GROUP, "from": unnamed, "sender_chat": GROUP}
+    shown = {"message_id": 2, "chat": GROUP, "from": BOT, "reply_to_message": asked}
+    for presser in (BOB, unnamed):
+        press = {"id": "p", "from": presser, "data": "token", "message": shown}
+        event = heard(reader, {"update_id": 1, "callback_query": press})
+        assert event is not None
+        assert event.conversation.member == "-100"
+    another_bot = {"id": "p", "from": BOT, "data": "token", "message": shown}
+    assert heard(reader, {"update_id": 1, "callback_query": another_bot}) is None
+
+
+def test_an_edit_of_another_bots_command_is_left_alone_in_groups(reader: Reader) -> None:
+    def edited(text: str, **fields: Any) -> InboundEvent | None:
+        message = update(text=text, edit_date=5, **fields)["message"]
+        return heard(reader, {"update_id": 2, "edited_message": message})
+
+    assert edited("/help@other_bot") is None
+    assert edited("/help@shop_bot") is not None
+    assert edited("/help@other_bot", chat=PRIVATE) is not None
+
+
+# The agents' chat
+
+TOPIC: dict[str, Any] = {"chat": FORUM, "message_thread_id": 40, "is_topic_message": True}
+
+
+@pytest.fixture
+def agents_reader() -> Reader:
+    made = Reader("shop", "4242:secret", agents_chat="-200")
+    made.introduce(BOT)
+    return made
+
+
+def test_in_the_agents_chat_topics_are_agents_talk_and_other_talk_is_nothing(
+    agents_reader: Reader,
+) -> None:
+    event = received(agents_reader, text="@shop_bot sent today", **TOPIC)
+    assert event.conversation == ConversationId("shop", "-200", thread="40")
+    assert (event.sender, event.text) == (Sender("7", "agent", "Ann"), "sent today")
+    assert heard(agents_reader, update(chat=FORUM, text="@shop_bot lunch?")) is None
+    flat = FORUM | {"is_forum": False}
+    assert heard(agents_reader, update(chat=flat, text="lunch?", message_thread_id=4)) is None
+    assert heard(agents_reader, update(text="/ban@other_bot", **TOPIC)) is None
+    assert heard(agents_reader, update(forum_topic_reopened={}, **TOPIC)) is None
+    assert received(agents_reader, text="/start", **TOPIC).text == "/start"
+
+
+def test_in_the_agents_chat_commands_are_read_outside_of_topics_too(agents_reader: Reader) -> None:
+    event = received(agents_reader, chat=FORUM, text="/stats@shop_bot 7d")
+    assert (event.text, event.sender.role) == ("/stats 7d", "agent")
+    assert event.conversation == ConversationId("shop", "-200", thread="1")
+    assert heard(agents_reader, update(chat=FORUM, text="/stats@other_bot")) is None
+
+
+def test_other_groups_are_customers_while_there_is_an_agents_chat(agents_reader: Reader) -> None:
+    assert received(agents_reader, text="@shop_bot hi").sender.role == "customer"
+
+
+def test_an_agent_who_writes_as_the_group_bears_its_name(agents_reader: Reader) -> None:
+    unnamed = {"id": 1087968824, "is_bot": True, "first_name": "Group"}
+    fields: dict[str, Any] = {"text": "hi", "from": unnamed, "sender_chat": FORUM, **TOPIC}
+    assert received(agents_reader, **fields).sender == Sender("-200", "agent", "Help")
+    shown = {"message_id": 2, "from": BOT, **TOPIC}
+    press = {"id": "p", "from": unnamed, "data": "token", "message": shown}
+    event = heard(agents_reader, {"update_id": 1, "callback_query": press})
+    assert isinstance(event, ButtonPressed)
+    assert event.sender == Sender("-200", "agent", "Help")
+    assert event.conversation == ConversationId("shop", "-200", thread="40")
+
+
+def test_an_agents_edit_is_an_agents_and_stays_in_its_topic(agents_reader: Reader) -> None:
+    def edited(**fields: Any) -> InboundEvent | None:
+        message = update(text="sent", edit_date=5, **fields)["message"]
+        return heard(agents_reader, {"update_id": 2, "edited_message": message})
+
+    event = edited(**TOPIC)
+    assert isinstance(event, MessageEdited)
+    assert (event.sender.role, event.conversation.thread) == ("agent", "40")
+    assert edited(chat=FORUM) is None
+
+
+def test_the_agents_chat_keeps_its_name_when_telegram_gives_it_another_id() -> None:
+    reader = Reader("shop", "4242:secret", agents_chat="-5")
+    small = {"id": -5, "type": "group", "title": "Help"}
+    moved = heard(reader, update(chat=small, migrate_to_chat_id=-200))
+    assert moved is not None
+    event = received(reader, text="sent today", **TOPIC)
+    assert event.conversation == ConversationId("shop", "-5", thread="40")
+    assert event.sender.role == "agent"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from kfbot.calibration import Adjustment, Curve
 from kfbot.store.knowledge_rows import ChunkRow, DocumentRow, StoredDocument
 from knowledge.calibration.curves import (
     Floats,
@@ -26,6 +27,22 @@ def drawn(size: int, power: float) -> tuple[Floats, Floats]:
     chance = np.random.default_rng(1)
     p = chance.random(size)
     return p, (chance.random(size) < p**power).astype(float)
+
+
+def of(
+    p: Floats,
+    right: Floats,
+    *,
+    scope: str = "in",
+    weight: Floats | None = None,
+    reranked: Floats | None = None,
+) -> Estimates:
+    size = len(p)
+    none = np.full((size, 2), np.nan)
+    return Estimates(
+        "faq", p, p, right, np.ones(size, bool), np.array([scope] * size),
+        ones(p) if weight is None else weight, none if reranked is None else reranked,
+    )  # fmt: skip
 
 
 def ones(of: Sequence[float] | Floats) -> Floats:
@@ -81,7 +98,7 @@ def test_a_looser_dial_answers_no_less() -> None:
 
 def test_nothing_is_answered_where_all_is_wrong() -> None:
     p = np.linspace(0.1, 0.99, 500)
-    some = Estimates("faq", p, p, np.zeros(500), np.ones(500, bool), np.array(["near"] * 500), p)
+    some = of(p, np.zeros(500), scope="near", weight=p)
     found = fit(some)
     assert corrected(found.curve, p).max() < min(least for _, least in found.thresholds)
 
@@ -109,11 +126,76 @@ def test_what_is_shown_is_measured_on_other_questions() -> None:
     for seed in range(10):
         chance = np.random.default_rng(seed)
         p, right = chance.random(60), (chance.random(60) < 0.5).astype(float)
-        scope = np.array(["in"] * 60)
-        some = Estimates("faq", p, p, right, np.ones(60, bool), scope, np.ones(60))
+        some = of(p, right)
         own.append(expected_calibration_error(corrected(fit(some).curve, p), right))
         told.append(compare(some)["calibration_error"]["after"])
     assert np.mean(told) > np.mean(own) + 0.01
+
+
+def test_now_is_what_is_in_force() -> None:
+    p, right = drawn(400, 1.0)
+    never = Adjustment(Curve(shift=-30.0), ((5.0, 0.9),), 100)
+    as_shipped, calibrated = compare(of(p, right)), compare(of(p, right), never)
+    assert {row["now"]["answered"] for row in calibrated["dials"]} == {0.0}
+    assert as_shipped["dials"][-1]["now"]["answered"] > 0
+    assert [row["after"] for row in calibrated["dials"]] == [
+        row["after"] for row in as_shipped["dials"]
+    ]
+
+
+# With a reranker
+
+
+def scored(right: Floats, worth: float, *, seed: int = 2) -> Floats:
+    """Scores, and leads, that tell right from wrong by so many standard deviations."""
+    noise = np.random.default_rng(seed).standard_normal((len(right), 2))
+    return np.asarray(7 + 3 * (noise + worth * right[:, None]))
+
+
+def test_a_reranker_that_knows_better_is_made_to_count() -> None:
+    p, right = drawn(600, 1.0)
+    told = compare(of(p, right, reranked=scored(right, 2.0)))
+    assert told["reranked"]
+    assert told["auroc"]["after"] > told["auroc"]["now"] + 0.05
+    found = fit(of(p, right, reranked=scored(right, 2.0)))
+    likely, unlikely = ({"rerank": score, "rerank_lead": score} for score in (16.0, 4.0))
+    assert found.by(likely).probability(0.5, likely) > 0.8
+    assert found.by(unlikely).probability(0.5, unlikely) < 0.2
+
+
+@pytest.mark.parametrize("worth", [0.0, -2.0])
+def test_a_reranker_that_knows_nothing_hardly_counts(worth: float) -> None:
+    p, right = drawn(600, 1.0)
+    some = of(p, right, reranked=scored(right, worth))
+    told = compare(some)
+    assert told["auroc"]["after"] > told["auroc"]["now"] - 0.02
+    reranked = fit(some).reranked
+    weights = [one.weight for one in reranked.signals.values()] if reranked else []
+    assert all(0 < weight < 0.3 for weight in weights)
+    if worth < 0:
+        # Its scores turned round would be worth a lot; they are not turned round.
+        assert weights == []
+
+
+def test_where_it_did_not_answer_the_estimate_is_corrected_without_it() -> None:
+    p, right = drawn(600, 1.0)
+    without, found = fit(of(p, right)), fit(of(p, right, reranked=scored(right, 2.0)))
+    late = found.by({"dense": 1.0})
+    assert (late.curve, late.thresholds) == (without.curve, without.thresholds)
+    assert late.signals == {}
+
+
+def test_few_scores_are_not_made_to_count() -> None:
+    p, right = drawn(600, 1.0)
+    some = scored(right, 2.0)
+    some[20:] = np.nan
+    assert fit(of(p, right, reranked=some)).reranked is None
+
+
+def test_labelled_questions_can_be_weighed_too() -> None:
+    scope = np.array(["in"] * 5 + ["out"] * 15)
+    weight = traffic(scope, 0.2)
+    assert weight[scope == "out"].sum() == pytest.approx(0.2)
 
 
 # Made questions

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kfbot.answer import answer_question
 from kfbot.conversation import Choice, HistoryMessage, Turn
 from kfbot.errors import KnowledgeBaseError, KnowledgeBaseUnavailable
-from kfbot.knowledge_base import LoadReport, Progress
+from kfbot.knowledge_base import LoadReport, Progress, Retrieval
 from kfbot.store.knowledge_rows import StoredDocument
 from kfbot.testing import FakeKnowledgeBase
 from knowledge import evaluation
+from knowledge.calibration.asking import Kinds, ask_labelled
 from knowledge.evaluation.asking import DIAL, ask_all, predict
+from knowledge.evaluation.memory import Memory
 from knowledge.evaluation.questions import Question, read_questions
 
 
@@ -278,3 +282,32 @@ async def test_report_and_predictions_of_a_run_can_both_be_compared_with(tmp_pat
         report = await evaluated(prepared, Loaded({"Where?": "Here."}))
         assert report["comparison"]["with"] == name
         assert report["comparison"]["gained"] == report["comparison"]["lost"] == []
+
+
+# What says the same
+
+
+class Merged(FakeKnowledgeBase):
+    """Finds one document, which stands for another that says the same."""
+
+    async def search(self, query: str, **how: Any) -> Retrieval:
+        found = await super().search(query, **how)
+        first = replace(found.passages[0], document_id="kept", duplicates=("merged",))
+        return replace(found, passages=(first, *found.passages[1:]))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("gold", "right"), [("kept", True), ("merged", True), ("other", False)])
+async def test_what_stands_for_a_right_document_is_right(gold: str, right: bool) -> None:
+    asked = Question(text="How do I return an item?", gold_ids=(gold,), in_scope=True)
+    base = Merged({"How do I return an item?": "Use the form.", "What is a kettle?": "A pot."})
+    [one] = await ask_all(base, [asked], 5.0, silent)
+    assert one.prediction.ranked_ids[0] == "kept"
+    assert one.scored.top_is_right is right
+    assert all(at.top_is_right is right for at in one.scored.at_dial.values())
+    memory = Memory(base)
+    answered = await answer_question(asked.text, memory)
+    assert memory.answers(answered, [gold]) is right
+    kinds: Kinds = {"fake": {"kept": "faq"}}
+    [labelled] = await ask_labelled(base, [asked], kinds, silent)
+    assert labelled.right is right

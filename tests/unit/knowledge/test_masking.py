@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from kfbot.settings import PrivateData
+from kfbot.knowledge_settings import PrivateData
 from knowledge.cleaning.masking import DEFAULT, KINDS, find_private, fold, mask
 from knowledge.documents import Document, Section
 

@@ -20,11 +20,14 @@ from llama_index.core.vector_stores.types import (
 )
 from numpy.typing import NDArray
 
+from kfbot import confidence
+from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import Retrieval
 from kfbot.store.chunks import ChunkRow, DocumentRow, StoredDocument
 from knowledge import index_build, terms
 from knowledge.earlier import embedded
 from knowledge.index import Index, Stamp
+from knowledge.reranking import Reranking
 from knowledge.retrieval import HybridRetriever, find, to_retrieval
 from knowledge.vector_store import EdgeVectorStore
 
@@ -306,3 +309,96 @@ def test_a_closed_store_opens_again_with_its_nodes(tmp_path: Path) -> None:
     again = EdgeVectorStore.open(tmp_path / "shard")
     assert ids(again, "refunds") == ["1"]
     again.close()
+
+
+# With a reranker
+
+
+class LikesWord:
+    """Scores a text by how often it has a word; or fails."""
+
+    key = "likes"
+
+    def __init__(self, word: str, *, fails: bool = False) -> None:
+        self.word, self.fails = word, fails
+        self.asked: list[tuple[str, Sequence[str]]] = []
+
+    async def score(self, question: str, texts: Sequence[str]) -> list[float]:
+        self.asked.append((question, texts))
+        if self.fails:
+            raise KnowledgeBaseUnavailable("down")
+        return [float(text.lower().count(self.word)) for text in texts]
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+
+def ask_again(
+    reranker: LikesWord, text: str, index: Index, *, candidates: int = 10, limit: int = 10
+) -> Retrieval:
+    reranking = Reranking(reranker, candidates=candidates, timeout_seconds=5)
+    return asyncio.run(find([index], text, embed(text), limit, reranking=reranking))
+
+
+QUESTION = "return a broken kettle, warranty"
+
+
+def test_a_reranker_orders_passages_and_rank_scores_still_fall(indexes: dict[str, Index]) -> None:
+    before = ask(QUESTION, indexes["shop"])
+    assert before.passages[0].document_id == "warranty"
+    reranker = LikesWord("parcel")
+    found = ask_again(reranker, QUESTION, indexes["shop"])
+    assert found.passages[0].document_id == "f2"
+    assert [one.score for one in found.passages] == [one.score for one in before.passages]
+    others = [one.document_id for one in before.passages if one.document_id != "f2"]
+    assert [one.document_id for one in found.passages[1:]] == others
+    [(question, texts)] = reranker.asked
+    assert question == QUESTION
+    # An entry is read with its question.
+    assert "When does my parcel arrive?\nAfter two days." in texts
+
+
+def test_evidence_is_on_the_passage_that_comes_first_then(indexes: dict[str, Index]) -> None:
+    before = ask(QUESTION, indexes["shop"]).evidence
+    found = ask_again(LikesWord("parcel"), QUESTION, indexes["shop"]).evidence
+    assert found["faq"]["rerank"] == found["faq"]["rerank_lead"] == 1.0
+    assert found["document"]["rerank"] == 0.0
+    assert found["document"]["rerank_lead"] == -1.0
+    # f2 was behind the other entry, and its evidence says so.
+    assert before["faq"]["fused_margin"] > 0 > found["faq"]["fused_margin"]
+    unmoved = {name: found["document"][name] for name in before["document"]}
+    assert unmoved == pytest.approx(before["document"])
+
+
+def test_what_is_moved_up_is_not_thought_likelier_for_that(indexes: dict[str, Index]) -> None:
+    before = ask(QUESTION, indexes["shop"]).evidence
+    found = ask_again(LikesWord("parcel"), QUESTION, indexes["shop"]).evidence
+    shipped = confidence.model("faq", "first")
+    assert shipped.probability(found["faq"]) <= shipped.probability(before["faq"])
+
+
+def test_only_the_best_passages_are_looked_at_again(indexes: dict[str, Index]) -> None:
+    before = [one.document_id for one in ask(QUESTION, indexes["shop"]).passages]
+    reranker = LikesWord("no such word")
+    found = ask_again(reranker, QUESTION, indexes["shop"], candidates=2, limit=4)
+    assert [one.document_id for one in found.passages] == before
+    assert [len(texts) for _, texts in reranker.asked] == [2]
+    few = ask_again(LikesWord("parcel"), QUESTION, indexes["shop"], candidates=4, limit=1)
+    assert [one.document_id for one in few.passages] == ["f2"]
+
+
+def test_without_its_answer_all_is_as_without_it(indexes: dict[str, Index]) -> None:
+    before = ask(QUESTION, indexes["shop"])
+    found = ask_again(LikesWord("parcel", fails=True), QUESTION, indexes["shop"])
+    assert found.passages == before.passages
+    assert found.evidence == before.evidence
+
+
+def test_it_reads_what_was_said_before(indexes: dict[str, Index]) -> None:
+    vector, before = asyncio.run(embedded("and parcels?", ["return", "a laptop"], embed_later))
+    reranker = LikesWord("parcel")
+    reranking = Reranking(reranker, candidates=10, timeout_seconds=5)
+    asyncio.run(
+        find([indexes["shop"]], "and parcels?", vector, 3, earlier=before, reranking=reranking)
+    )
+    assert reranker.asked[0][0] == "return\na laptop\nand parcels?"

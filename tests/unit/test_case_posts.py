@@ -1,0 +1,83 @@
+"""What agents read in a thread, and what their words there mean."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from kfbot.case_posts import command_in, goes_to_customer, note_in, plain
+
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
+
+
+def shown(text: str) -> str:
+    """What is seen of a text once its marks were taken for what they mean."""
+    return html.unescape(re.sub("<[^>]*>", "", MARKDOWN.render(text)))
+
+
+@given(st.text(st.sampled_from("ab1.)-+=*_`~#>|<&;\\[]()! \n\t:/@"), max_size=40))
+@example("2. two\n1) one\n- x\n+ y\n===\n---\n# h\n> q\n    code\n``` a")
+@example("|a|b|\n|-|-|\n|1|2|")
+@example("a\n\n    *b*")
+@example("&lt;!channel&gt; <!here> [x](http://y) ![z](w) <http://u>")
+def test_words_of_people_are_shown_letter_by_letter(text: str) -> None:
+    assert shown(plain(text)).split() == text.split()
+
+
+@given(st.text(st.sampled_from("ab1.-*_`#>\\ \n\r\x0b\u2028"), max_size=40))
+@example("a\r- b")
+def test_words_of_people_never_leave_their_quotation(text: str) -> None:
+    quoted = "\n".join(f"> {line}" for line in plain(text).split("\n"))
+    rest = MARKDOWN.render(f"{quoted}\n\nafter").rpartition("</blockquote>")[2]
+    assert rest.strip() == "<p>after</p>"
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("// a regular", "a regular"),
+        ("//", ""),
+        ("NOTE: two\nlines", "two\nlines"),
+        ("note：x", "x"),
+        ("备注：老客户", "老客户"),
+        ("备注: 老客户", "老客户"),
+        ("／／x", "x"),
+        ("Note that it is late", None),
+        ("a // b", None),
+        ("/", None),
+    ],
+)
+def test_notes_are_known_by_their_beginning(text: str, note: str | None) -> None:
+    assert note_in(text) == note
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("/claim", "claim"),
+        ("!Resume", "hand_back"),
+        ("／resolve ", "resolve"),
+        ("/resolve@shop_bot", "resolve"),
+        ("/help", "help"),
+        ("/resolve it", "unknown"),
+        ("/reslove", "unknown"),
+        ("/kb status", "unknown"),
+        ("!important thing", "unknown"),
+        ("/etc/hosts", None),
+        ("1/2", None),
+        ("!!", None),
+        ("resolve", None),
+    ],
+)
+def test_commands_are_known_by_their_slash(text: str, command: str | None) -> None:
+    assert command_in(text) == command
+
+
+@pytest.mark.parametrize("text", ["", "  ", "// x", "/resolve", "/reslove", "备注：x"])
+def test_what_is_no_word_to_the_customer_claims_nothing(text: str) -> None:
+    assert not goes_to_customer(text)
