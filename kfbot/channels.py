@@ -18,6 +18,7 @@ from kfbot.settings import Settings, describe
 
 #: Channels that every server has.
 WEB_CHANNEL = "web"
+SERVER_CHANNELS = (WEB_CHANNEL, API_CHANNEL)
 
 
 def open_channels(settings: Settings) -> dict[str, ChannelAdapter]:
@@ -26,21 +27,27 @@ def open_channels(settings: Settings) -> dict[str, ChannelAdapter]:
     Raises:
         SettingsError: Names the channel and what is wrong with its section.
     """
-    own: dict[str, dict[str, object]] = {
-        name: {"platform": "web", **settings.channels.get(name, {})}
-        for name in (WEB_CHANNEL, API_CHANNEL)
-    }
-    for name, section in own.items():
-        if section["platform"] != "web":
-            raise SettingsError(
-                f"settings [channels.{name}]: the name is the server's own; take another one"
-            )
     opened = {
         name: open_channel(name, section, settings)
-        for name, section in (settings.channels | own).items()
-    }
+        for name, section in settings.channels.items()
+        if name not in SERVER_CHANNELS
+    } | {name: open_own_channel(name, settings) for name in SERVER_CHANNELS}
     check_agents_chats(opened)
     return opened
+
+
+def open_own_channel(name: str, settings: Settings) -> ChannelAdapter:
+    """The adapter of a channel that every server has.
+
+    Raises:
+        SettingsError: What is wrong with its section, if it has one.
+    """
+    section = {"platform": "web", **settings.channels.get(name, {})}
+    if section["platform"] != "web":
+        raise SettingsError(
+            f"settings [channels.{name}]: the name is the server's own; take another one"
+        )
+    return open_channel(name, section, settings)
 
 
 def open_channel(name: str, section: Mapping[str, object], settings: Settings) -> ChannelAdapter:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from kfbot.adapter import ChannelAdapter
 from kfbot.application import API_CHANNEL, Application
 from kfbot.bootstrap import build
-from kfbot.channels import open_channels
+from kfbot.channels import open_channels, open_own_channel
 from kfbot.cli.client import Address
 from kfbot.cli.output import one_line, progress_bar, report
 from kfbot.errors import ChannelUnavailable
@@ -62,7 +62,9 @@ async def local_server(
     """Own a place and serve it on a free port of this machine; see `session.reach`."""
     with owning(settings) as place, TemporaryDirectory(prefix="kfbot-") as private:
         _log_to(place / "command.log")
-        channels = _parked(settings) if talks else {}
+        # What is asked without a conversation is answered by the rules of the API's channel.
+        alone = {API_CHANNEL: open_own_channel(API_CHANNEL, settings)}
+        channels = _parked(settings) if talks else alone
         async with build(settings, place=place, report=report, channels=channels) as application:
             if load:
                 await load_if_empty(application.knowledge)
