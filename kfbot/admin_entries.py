@@ -21,7 +21,8 @@ LONGEST_ANSWER = 4000
 
 # Whoever writes Chinese has the full-width forms on the keyboard.
 _BAR = re.compile(r"[|｜]")
-_NAMED = re.compile(r"\s*(\S+?)\s*[:：]\s*(.*)", re.DOTALL)
+# "1.5 m" is not "15 m", nor "C++" "C#".
+_TELLS_APART = re.compile(r"[^\W_]+|(?<=\d)[.,:/-](?=\d)|(?<!\w)-(?=\d)|[+<>=#%&@$€£¥]")
 _BETWEEN_VARIANTS = re.compile(r"\s+/\s+|\s*／\s*")
 
 
@@ -94,17 +95,18 @@ def read(written: str, names: Sequence[str]) -> Asked:
     Only what is the name of a knowledge base stands for one: other colons are the question's.
     """
     asked, *answer = _BAR.split(written, maxsplit=1)
-    named = _NAMED.fullmatch(asked)
-    name = named[1] if named is not None and named[1] in names else ""
-    if named is not None and name:
-        asked = named[2]
+    # Names may have spaces and colons in them.
+    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    named = re.fullmatch(rf"\s*({known})\s*[:：](.*)", asked, re.DOTALL) if known else None
+    name = "" if named is None else named[1]
+    asked = asked if named is None else named[2]
     questions = (" ".join(one.split()) for one in _BETWEEN_VARIANTS.split(asked))
     return Asked(name, tuple(one for one in questions if one), "".join(answer).strip())
 
 
 def entry_id(question: str) -> str:
-    """The same for a question however it is written: letters and digits alone count."""
-    meant = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", question)).casefold()
+    """The same for a question however it is written: layout, case and punctuation do not count."""
+    meant = "".join(_TELLS_APART.findall(unicodedata.normalize("NFKC", question).casefold()))
     return f"chat-{hashlib.sha256(meant.encode()).hexdigest()[:10]}"
 
 

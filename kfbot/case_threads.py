@@ -14,7 +14,8 @@ from kfbot.changes import EVERYTHING
 from kfbot.conversation import Conversation, State
 from kfbot.errors import ChannelError, ChannelUnavailable, SettingsError, StoreUnavailable
 from kfbot.platform_calls import answered
-from kfbot.store.case_threads import AgentsChat, CaseThreadStore
+from kfbot.store.agents_chats import AgentsChat
+from kfbot.store.case_threads import CaseThreadStore, DueThread
 from kfbot.store.lanes import Lane
 from kfbot.store.work import StoredMessage
 
@@ -93,7 +94,8 @@ class CaseThreads:
         """Announce what is to be shown until cancelled; returns where no chat shows cases."""
         if not self._chats:
             return
-        is_adopted = False
+        loop = asyncio.get_running_loop()
+        is_adopted, looked_at = False, loop.time()
         while True:
             try:
                 if not is_adopted:
@@ -108,10 +110,11 @@ class CaseThreads:
                 # A fault in here must not stop the answers to customers.
                 logger.exception("cases not shown", extra={"event": "cases_not_shown"})
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout_at(looked_at + LOOK_SECONDS):
                     await self._wake.wait()
-            if not self._wake.is_set():
-                self._changed = None
+            # Also where there is never a moment without news.
+            if loop.time() >= looked_at + LOOK_SECONDS:
+                self._changed, looked_at = None, loop.time()
 
     async def _look(self) -> None:
         """Announce the news of what changed; what fails is looked at again with all the rest."""
@@ -121,12 +124,21 @@ class CaseThreads:
         try:
             if changed is None or changed:
                 for due in await self._store.due(self._chats, changed):
-                    await self._store.announce(due)
+                    await self._announce(due)
         except BaseException:
             self._changed = None
             raise
         finally:
             self._is_looking = False
+
+    async def _announce(self, due: DueThread) -> None:
+        """Announce the news of one thread; where that fails others do not wait for it."""
+        try:
+            await self._store.announce(due)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            logger.exception("case %d not shown", due.case_id, extra={"event": "case_not_shown"})
 
     def _look_at(self, conversation_id: int) -> None:
         if self._changed is not None:

@@ -97,6 +97,10 @@ class Dialogue:
             return self._escalation.still_waiting(conversation, outcome)
         return self._escalation.told(await self._respond(conversation, batch, event))
 
+    def told(self, outcome: Outcome) -> Outcome:
+        """An outcome that was not found here, with the same words where nobody is there."""
+        return self._escalation.told(outcome)
+
     def _is_customers(self, event: InboundEvent | None) -> bool:
         """True for what a customer does, and the machine is not told to do."""
         if isinstance(event, MessageReceived):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
-from kfbot.adapter import ChannelAdapter
+from kfbot.adapter import Capabilities, ChannelAdapter
 from kfbot.conversation import Conversation, Language
 from kfbot.desk import AgentDesk
 from kfbot.errors import KfbotError
@@ -82,21 +82,31 @@ class Handoff:
         )
         return message_id
 
-    async def hand_back(self, conversation_id: int, agent: str) -> Conversation:
+    async def hand_back(
+        self, conversation_id: int, agent: str, *, only_own: bool = False
+    ) -> Conversation:
         """Let the bot answer again; the customer is told.
+
+        Args:
+            only_own: Not what another agent has.
 
         Raises:
             ConversationChanged: No agent has it and none is waited for.
         """
-        return await self._change(conversation_id, "hand_back", agent)
+        return await self._change(conversation_id, "hand_back", agent, only_own=only_own)
 
-    async def resolve(self, conversation_id: int, agent: str) -> Conversation:
+    async def resolve(
+        self, conversation_id: int, agent: str, *, only_own: bool = False
+    ) -> Conversation:
         """Close the matter; the customer is told.
+
+        Args:
+            only_own: Not what another agent has.
 
         Raises:
             ConversationChanged: It is closed already.
         """
-        return await self._change(conversation_id, "resolve", agent)
+        return await self._change(conversation_id, "resolve", agent, only_own=only_own)
 
     async def assign(self, conversation_id: int, to: str | None) -> Conversation:
         """Give the case to an agent by login, or (None) back to the queue; nobody has to claim it.
@@ -110,7 +120,9 @@ class Handoff:
         logger.info("assigned", extra={"event": "conversation_assigned"})
         return after
 
-    async def _change(self, conversation_id: int, change: OwnerChange, agent: str) -> Conversation:
+    async def _change(
+        self, conversation_id: int, change: OwnerChange, agent: str, *, only_own: bool = False
+    ) -> Conversation:
         before = await self._conversations.get(conversation_id)
         case = await self._conversations.open_case(conversation_id)
         says = texts(await self._language(conversation_id))
@@ -121,6 +133,7 @@ class Handoff:
             agent=agent,
             notice=notices[change],
             pushed=self._pushed(before),
+            only_own=only_own,
         )
         logger.info("%s", change, extra={"event": f"conversation_{change}"})
         if case is not None and change != "claim":
@@ -137,7 +150,8 @@ class Handoff:
         return language_of(" ".join(message.text for message in context.history[-4:]))
 
     def _text_length(self, conversation: Conversation) -> int:
-        return self._channels[conversation.address.channel].capabilities.text_length
+        adapter = self._channels.get(conversation.address.channel)
+        return (adapter.capabilities if adapter else Capabilities()).text_length
 
     def _pushed(self, conversation: Conversation) -> bool:
         adapter = self._channels.get(conversation.address.channel)

@@ -202,6 +202,9 @@ class Inbox:
                     self.wake()
             except StoreUnavailable as error:
                 logger.error("lanes not kept: %s", error, extra={"event": "store_unavailable"})
+            except Exception:
+                # Without this task every lane would be lost a lease from now.
+                logger.exception("lanes not kept", extra={"event": "lanes_not_kept"})
 
     async def _drain(self) -> None:
         """Let every lane finish its step; what takes longer is broken off and handed back."""
@@ -291,7 +294,8 @@ class Inbox:
     async def _give_in(self, lane: Lane, conversation: Conversation, batch: Batch) -> None:
         """Say sorry and get a person; what not even that helps is given up."""
         try:
-            await self._commit(lane, batch, _apology(conversation, batch))
+            apology = self._dialogue.told(_apology(conversation, batch))
+            await self._commit(lane, batch, apology)
         except (StoreUnavailable, ConversationChanged):
             raise
         except Exception:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from kfbot.agents import Agent
-from kfbot.errors import EntryRejected, KnowledgeBaseUnavailable
+from kfbot.errors import Conflict, EntryRejected, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import Entry, KnowledgeBase
 from kfbot.learning import (
     Group,
@@ -104,7 +104,14 @@ class Teaching:
         except (EntryRejected, KnowledgeBaseUnavailable):
             await self.proposals.release(proposal.id, agent)
             raise
-        await self.proposals.approve(proposal.id, agent)
+        try:
+            await self.proposals.approve(proposal.id, agent)
+        except Conflict:
+            # Declined while the entry was made, it would answer customers all the same.
+            now = await self.proposals.find(agent, proposal.id)
+            if now is not None and now.state == "declined":
+                await self._knowledge.remove_entry(draft.knowledge_base, entry.id)
+            raise
         logger.info("proposal %d approved", proposal.id, extra={"event": "proposal_approved"})
 
     async def decline(self, agent: Agent, proposal: Proposal) -> None:

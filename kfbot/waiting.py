@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kfbot.adapter import Capabilities, ChannelAdapter
 from kfbot.changes import Changes
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: The store is asked this often what is due; a case that is opened or claimed wakes us at once.
 LOOK_SECONDS = 2.0
+#: A case for which nothing could be done is looked at again after so long.
+AGAIN = timedelta(minutes=1)
 
 
 def rules_of(
@@ -85,8 +87,21 @@ class Waiting:
             StoreUnavailable: Some of it is still to be done.
         """
         for found in await self._store.due():
-            with suppress(ConversationChanged):
+            try:
                 await self._look_at(found)
+            except StoreUnavailable:
+                raise
+            except Exception as error:
+                # Others must not wait for it, nor it be the first one every time.
+                if not isinstance(error, ConversationChanged):
+                    logger.exception(
+                        "case not looked at",
+                        extra={
+                            "event": "case_failed",
+                            "conversation": found.standing.conversation.id,
+                        },
+                    )
+                await self._store.postpone(found.standing, self._clock() + AGAIN)
         now = self._clock()
         channels = [
             name

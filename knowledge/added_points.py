@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from knowledge.index import Arrays, Base
 
 
+#: So many more are asked for, at most, where points that are passed over may come first.
+_MOST_HIDDEN = 200
+
+
 class AddedPoints:
     """The points of an index, and those that were added: all of them FAQ entries'."""
 
@@ -40,6 +44,8 @@ class AddedPoints:
         self._first = base.points
         self._payloads = payloads
         self._hidden = np.array(base.hidden, np.int64)
+        hidden_points = arrays.starts[self._hidden + 1] - arrays.starts[self._hidden]
+        self._more = min(int(hidden_points.sum()), _MOST_HIDDEN)
         names = prepared["fields"].tolist()
         languages = prepared["languages"][self._first :].tolist()
         self._labels = [
@@ -58,12 +64,14 @@ class AddedPoints:
         abroad: Abroad | None = None,
     ) -> dict[PassageKind, Found]:
         """See `Points.search`."""
-        found = await self._points.search(dense, terms, limit, kinds, groups=groups, abroad=abroad)
+        found = await self._points.search(
+            dense, terms, limit + self._more, kinds, groups=groups, abroad=abroad
+        )
         shown = {
             kind: Found(
-                self._shown(one.dense),
-                self._shown(one.sparse),
-                self._shown(one.foreign) if one.foreign else None,
+                self._shown(one.dense, limit),
+                self._shown(one.sparse, limit),
+                self._shown(one.foreign, limit) if one.foreign else None,
             )
             for kind, one in found.items()
         }
@@ -94,12 +102,12 @@ class AddedPoints:
         """Release files and memory."""
         self._points.close()
 
-    def _shown(self, hits: Hits) -> Hits:
-        """Without points of documents that are in force no more."""
+    def _shown(self, hits: Hits, limit: int) -> Hits:
+        """The best ones without points of documents that are in force no more."""
         if not len(self._hidden) or not len(hits.points):
             return hits
         kept = ~np.isin(self._arrays.owner[hits.points], self._hidden)
-        return Hits(hits.points[kept], hits.scores[kept])
+        return Hits(hits.points[kept][:limit], hits.scores[kept][:limit])
 
     def _among(self, groups: Sequence[Sequence[str]]) -> NDArray[np.int64]:
         """The added points that have a label of each group."""
@@ -117,15 +125,13 @@ class AddedPoints:
         """BM25 of points."""
         arrays = self._arrays
         asked = np.array(sorted(terms), np.uint32)
-        idf = dict(zip(asked.tolist(), arrays.idf("faq", asked).tolist(), strict=True))
-        scores = np.zeros(len(points), np.float32)
-        for place, point in enumerate(points.tolist()):
-            held = slice(*arrays.term_starts[point : point + 2])
-            pairs = zip(
-                arrays.term_ids[held].tolist(), arrays.term_weights[held].tolist(), strict=True
-            )
-            scores[place] = sum(idf.get(number, 0.0) * weight for number, weight in pairs)
-        return scores
+        starts = arrays.term_starts[self._first :]
+        ids, weights = arrays.term_ids[starts[0] :], arrays.term_weights[starts[0] :]
+        found = np.flatnonzero(np.isin(ids, asked))
+        owner = np.searchsorted(starts, found + starts[0], side="right") - 1
+        reached = arrays.idf("faq", ids[found]) * weights[found]
+        scores = np.bincount(owner, reached, minlength=len(starts) - 1)
+        return scores[points - self._first].astype(np.float32)
 
 
 def _merged(hits: Hits, points: NDArray[np.int64], scores: NDArray[np.float32], limit: int) -> Hits:

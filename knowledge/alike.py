@@ -65,14 +65,16 @@ def _near(texts: Sequence[str], vectors: Vectors, generic: Vectors) -> Vectors:
 
 def _groups(near: Vectors) -> list[tuple[int, ...]]:
     alike = near >= _ALIKE
+    # In whole numbers: what is taken away again leaves no rest behind.
+    near = np.where(alike, np.rint(near * 10_000), 0).astype(np.int32)
+    counts, weight = alike.sum(1), near.sum(1, dtype=np.int64)
     left = np.ones(len(near), np.bool_)
     groups: list[tuple[int, ...]] = []
     while left.any():
-        counts = (alike & left).sum(1)
-        weight = np.where(alike & left, near, 0).sum(1)
-        order = np.lexsort((-weight, -counts, ~left))
-        leader = int(order[0])
+        leader = int(np.lexsort((-weight, -counts, ~left))[0])
         members = np.flatnonzero(alike[leader] & left)
         left[members] = False
+        counts -= alike[:, members].sum(1)
+        weight -= near[:, members].sum(1, dtype=np.int64)
         groups.append((leader, *(one for one in members.tolist() if one != leader)))
     return sorted(groups, key=lambda group: -len(group))

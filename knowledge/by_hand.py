@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from kfbot.errors import EntryRejected
@@ -112,22 +112,38 @@ async def with_variants(
     Args:
         overrides: See `overridden`.
     """
-    ahead = set(overrides.values())
+    ahead = {*overrides, *overrides.values()}
+    held: list[StoredDocument] = []
+    async for one in documents:
+        if one.document.document_id in ahead:
+            held.append(one)
+        else:
+            yield one
+    for one in _joined(held, overrides):
+        yield one
+
+
+def answering(stored: Sequence[StoredDocument]) -> list[StoredDocument]:
+    """Of all FAQ entries of a knowledge base those that answer, as `with_variants` gives them."""
+    return _joined(stored, overridden(one.document for one in stored))
+
+
+def _joined(stored: Iterable[StoredDocument], overrides: Mapping[str, str]) -> list[StoredDocument]:
     held: dict[str, StoredDocument] = {}
     more: dict[str, list[ChunkRow]] = {}
-    async for one in documents:
+    for one in stored:
         document_id = one.document.document_id
         if document_id in overrides:
             more.setdefault(overrides[document_id], []).extend(one.chunks)
-        elif document_id in ahead:
-            held[document_id] = one
         else:
-            yield one
+            held[document_id] = one
+    found = []
     for document_id, one in held.items():
         known = {chunk.text for chunk in one.chunks}
         others = {chunk.text: chunk for chunk in more.get(document_id, ())}
         fresh = (chunk for text, chunk in others.items() if text not in known)
-        yield StoredDocument(one.document, (*one.chunks, *fresh))
+        found.append(StoredDocument(one.document, (*one.chunks, *fresh)))
+    return found
 
 
 def _check_size(entry: Entry) -> None:

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: After a failure nothing is asked for so long; then one question at a time tries again.
 PAUSE_SECONDS = 30.0
+#: No model says more: the difference of two scores must be a number as well.
+_LARGEST = 1e9
 #: Of a passage so many characters are read.
 READ_LENGTH = 4000
 
@@ -207,7 +209,7 @@ class RerankEndpoint:
             raise self._failure(f"HTTP {error.response.status_code}") from error
         except httpx.HTTPError as error:
             raise self._failure(type(error).__name__) from error
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
             raise self._failure("the reply has not one score a text") from error
         self._forms = (form,)
         return scores
@@ -235,7 +237,7 @@ def _scores_in(reply: Any, count: int) -> list[float]:
     """The scores of a reply in the order of the texts.
 
     Raises:
-        KeyError, TypeError, ValueError: There is not one for each text.
+        ArithmeticError, LookupError, TypeError, ValueError: There is not one for each text.
     """
     rows = reply["results"] if isinstance(reply, dict) else reply
     scores = {
@@ -310,7 +312,8 @@ class Reranking:
         except TimeoutError as error:
             late = f"The reranker took longer than {self._timeout_seconds:g} s."
             raise KnowledgeBaseUnavailable(late) from error
-        if len(found) != len(texts) or not all(map(math.isfinite, found)):
+        # What is no number is not within it either.
+        if len(found) != len(texts) or not all(abs(score) <= _LARGEST for score in found):
             raise KnowledgeBaseUnavailable("The reranker gave scores that are no numbers.")
         return found
 

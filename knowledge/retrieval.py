@@ -231,10 +231,11 @@ async def _choices(
     earlier: Earlier,
 ) -> list[_Choice]:
     """Documents with scores that compare across kinds and indexes."""
-    ranked = [
-        ranking.rank(index.arrays, index.prepared, question, kind, hits)
-        for kind, hits in found.items()
-    ]
+    ranked = []
+    for kind, hits in found.items():
+        ranked.append(ranking.rank(index.arrays, index.prepared, question, kind, hits))
+        # Milliseconds each, and many questions may be at this point: others get their turn.
+        await asyncio.sleep(0)
     # All that may be read of, at once: from a server everything else would be waiting.
     more = len(earlier.texts)
     wanted = [one.points[: max(limit, ranking.close_race(one)) + more].tolist() for one in ranked]

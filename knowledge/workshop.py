@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import Progress
 from kfbot.store.chunks import KnowledgeStore
-from kfbot.store.knowledge_rows import Generation, StoredDocument
+from kfbot.store.knowledge_rows import Generation, StoredDocument, load_of
 from knowledge.by_hand import overridden, with_variants
 from knowledge.embedding import Embedder
 from knowledge.extension import extend, find_change
@@ -177,7 +177,7 @@ class Workshop:
 
     async def _extended(self, stamp: Stamp, before: Stamp | None) -> bool:
         """Make an index of the one in service; False where it has to be built anew."""
-        if before is None or before == stamp or replace(before, revision=stamp.revision) != stamp:
+        if before is None or not _is_same_load(before, stamp):
             return False
         name, source = stamp.knowledge_base, self.folder(before)
         try:
@@ -221,3 +221,13 @@ class Workshop:
         async for document in self._store.chunks(stamp.knowledge_base):
             yield document
         await self._check_newest(stamp)
+
+
+def _is_same_load(before: Stamp, stamp: Stamp) -> bool:
+    """True where entries by hand make all the difference.
+
+    The number of a generation does not tell: after going back the next load has it again.
+    """
+    is_other = before.revision != stamp.revision
+    same = replace(before, revision=stamp.revision) == stamp
+    return is_other and same and load_of(before.revision) == load_of(stamp.revision)

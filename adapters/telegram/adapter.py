@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -235,6 +236,8 @@ class TelegramAdapter(ChannelAdapter):
             ChannelUnauthorized: The token is refused.
             MessageRejected: Blocked, thrown out, too long, no text.
         """
+        if message.conversation.chat == self._settings.agents_chat:
+            message = replace(message, text=forum.without_mentions(message.text))
         where = self._destination(message.conversation) | {
             "link_preview_options": {"is_disabled": True},
             "reply_markup": keyboard(message.buttons),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from kfbot.errors import ChannelUnauthorized, MessageRejected
 NAME_LENGTH = 128
 #: Calls a method of the Bot API, its first argument, with the parameters that follow.
 Call = Callable[..., Awaitable[Any]]
+_MENTION = re.compile(r"(?<!\w)@(?=\w)", re.ASCII)
+#: Has no width, and is no part of a name.
+_JOINER = "\u2060"
 _TOPICS = "turn on Topics in the settings of the group"
 _RIGHT = "make the bot an admin of the group who may manage topics"
 
@@ -39,6 +43,11 @@ async def open_topic(call: Call, channel: str, title: str, where: Mapping[str, A
 def topic_name(title: str) -> str:
     """What Telegram takes for the name of a topic."""
     return cut(" ".join(cleaned(title).split()), NAME_LENGTH) or "…"
+
+
+def without_mentions(text: str) -> str:
+    """The text with names that call nobody: what customers write is read in the agents' group."""
+    return _MENTION.sub(f"@{_JOINER}", text)
 
 
 async def change_topic(call: Call, method: str, where: Mapping[str, Any]) -> None:

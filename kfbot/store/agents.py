@@ -14,6 +14,7 @@ from kfbot.errors import Conflict
 from kfbot.store import tables
 from kfbot.store.audit import record
 from kfbot.store.engine import Database
+from kfbot.store.leaving import take_back_cases
 from kfbot.store.notices import AGENTS, notify
 
 #: Advisory lock: changes that look at all agents are made one after another.
@@ -119,7 +120,10 @@ class AgentStore:
                 connection.execute(agent.update().where(agent.c.id == found.id).values(**values))
             if teams is not None:
                 _set_teams(connection, found.id, teams)
-            _keep_an_admin(connection)
+            if values.get("active") is False or values.get("role") == "viewer":
+                take_back_cases(connection, name, self._clock())
+            if found.role == "admin" and found.active:
+                _keep_an_admin(connection)
             if "password_hash" in values or values.get("active") is False:
                 end_sessions(connection, found.id, keep=keep_session)
             told = {key: value for key, value in values.items() if key != "password_hash"}

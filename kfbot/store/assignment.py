@@ -14,7 +14,7 @@ from kfbot.conversation import Conversation, State, requeue
 from kfbot.errors import ConversationChanged
 from kfbot.store import tables
 from kfbot.store.agents import agent_of
-from kfbot.store.cases import find_open_case, update_case
+from kfbot.store.cases import back_in_queue, find_open_case, update_case
 from kfbot.store.conversations import get_conversation, save_conversation
 from kfbot.store.engine import Database
 from kfbot.store.notices import CASES, conversation_notice, notify
@@ -78,19 +78,6 @@ def assign(
     notify(connection, CASES)
     notify(connection, conversation_notice(conversation_id))
     return conversation
-
-
-def back_in_queue(connection: sa.Connection, conversation_id: int, now: datetime) -> None:
-    """Nobody has the open case of a conversation any more; the customer waits anew."""
-    update_case(
-        connection,
-        conversation_id,
-        claimed_by=None,
-        claimed_at=None,
-        waiting_since=now,
-        notices=0,
-        noticed_at=None,
-    )
 
 
 def candidates(connection: sa.Connection, now: datetime) -> list[Candidate]:

@@ -16,6 +16,7 @@ from kfbot.errors import ConversationChanged
 from kfbot.messages import ConversationId
 from kfbot.shaping import split
 from kfbot.store import tables
+from kfbot.store.agents_chats import AgentsChat, adopt, is_unfinished
 from kfbot.store.cases import case_of
 from kfbot.store.conversations import (
     add_address,
@@ -40,21 +41,6 @@ _message, _inbox, _outbox = tables.message.c, tables.inbox.c, tables.outbox.c
 
 
 @dataclass(frozen=True, slots=True)
-class AgentsChat:
-    """A chat in which agents see cases."""
-
-    channel: str
-    #: The platform's id.
-    chat: str
-    #: Whose cases; empty: those of all channels.
-    channels: tuple[str, ...] = ()
-
-    def shows(self, channel: str) -> bool:
-        """True where the cases of a channel are shown in it."""
-        return not self.channels or channel in self.channels
-
-
-@dataclass(frozen=True, slots=True)
 class DueThread:
     """A thread that does not show everything yet, or does not exist yet."""
 
@@ -72,21 +58,12 @@ class CaseThreadStore:
     async def adopt(self, chats: Collection[AgentsChat]) -> None:
         """Nobody in these chats is a customer any more; what is with agents stays with them.
 
+        Open cases that were shown in another chat of the same channel begin anew in this one.
+
         Raises:
             StoreUnavailable: Nothing was changed.
         """
-        conversation = tables.conversation
-        bots = conversation.c.state.in_((str(State.BOT), str(State.CLOSED)))
-
-        def operation(connection: sa.Connection) -> None:
-            for one in chats:
-                here = sa.select(_alias.conversation_id).where(
-                    _alias.channel == one.channel, _alias.chat == one.chat
-                )
-                ours = conversation.update().where(conversation.c.id.in_(here), bots)
-                connection.execute(ours.values(state=str(State.THREAD)))
-
-        await self._database.write(operation)
+        await self._database.write(lambda connection: adopt(connection, chats))
 
     async def due(
         self, chats: Collection[AgentsChat], conversation_ids: Collection[int] | None
@@ -239,7 +216,7 @@ def _cases_of(
 ) -> list[sa.Row[int, str]]:
     """Cases of these customers, or of these threads, that are open or not shown as closed."""
     shown = sa.select(_thread.case_id).where(_thread.conversation_id.in_(conversation_ids))
-    unfinished = sa.exists().where(_thread.case_id == _case.id, _is_unfinished)
+    unfinished = sa.exists().where(_thread.case_id == _case.id, is_unfinished)
     query = _with_channel().where(
         sa.or_(_case.conversation_id.in_(conversation_ids), _case.id.in_(shown)),
         sa.or_(_case.closed_at.is_(None), unfinished),
@@ -249,7 +226,7 @@ def _cases_of(
 
 def _open_cases(connection: sa.Connection, chats: Collection[AgentsChat]) -> list[sa.Row[int, str]]:
     """Cases whose threads are not at their end, and open ones that lack a thread."""
-    unfinished = sa.select(_thread.case_id).where(_is_unfinished)
+    unfinished = sa.select(_thread.case_id).where(is_unfinished)
     with_thread = unfinished.order_by(_thread.case_id.desc()).limit(OPEN)
     found = list(connection.execute(_with_channel().where(_case.id.in_(with_thread))))
     for chat in chats:
@@ -260,10 +237,6 @@ def _open_cases(connection: sa.Connection, chats: Collection[AgentsChat]) -> lis
         # In the order of the index of open cases, lest all that there ever were be read.
         found += connection.execute(new.order_by(_case.conversation_id.desc()).limit(NEW))
     return found
-
-
-#: To the letter of the partial index: with a bound value SQLite would not use it.
-_is_unfinished = _thread.shown_state != sa.literal_column(f"'{CLOSED}'")
 
 
 #: Not a join: SQLite, which keeps no statistics, would begin with all addresses there are.
@@ -332,7 +305,10 @@ def _announce(connection: sa.Connection, number: int, now: datetime) -> None:
 
 def _add_thread(connection: sa.Connection, due: DueThread, now: datetime) -> int:
     place = ConversationId(due.chat.channel, due.chat.chat, unopened_thread(due.case_id))
-    number = add_conversation(connection, place, now, state=State.THREAD)
+    # It was there before, where the agents left this chat and came back.
+    number = find_conversation_id(connection, place)
+    if number is None:
+        number = add_conversation(connection, place, now, state=State.THREAD)
     connection.execute(
         tables.case_thread.insert().values(
             case_id=due.case_id, channel=due.chat.channel, conversation_id=number

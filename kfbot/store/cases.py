@@ -81,6 +81,18 @@ def find_open_case(connection: sa.Connection, conversation_id: int) -> Case | No
     return None if row is None else case_of(row)
 
 
+def knowledge_base_of(connection: sa.Connection, conversation_id: int) -> str:
+    """What says which teams see a conversation: the knowledge base of its last case, else of its
+    last turn; "" for none.
+    """
+    for one in (tables.case.c, tables.turn.c):
+        here = sa.select(one.knowledge_base).where(one.conversation_id == conversation_id)
+        last = connection.execute(here.order_by(one.id.desc()).limit(1)).scalar_one_or_none()
+        if last is not None:
+            return str(last)
+    return ""
+
+
 def update_case(connection: sa.Connection, conversation_id: int, **values: object) -> None:
     """Change columns of the open case of a conversation, if it has one."""
     case = tables.case
@@ -88,6 +100,19 @@ def update_case(connection: sa.Connection, conversation_id: int, **values: objec
         case.update()
         .where(case.c.conversation_id == conversation_id, case.c.closed_at.is_(None))
         .values(**values)
+    )
+
+
+def back_in_queue(connection: sa.Connection, conversation_id: int, now: datetime) -> None:
+    """Nobody has the open case of a conversation any more; the customer waits anew."""
+    update_case(
+        connection,
+        conversation_id,
+        claimed_by=None,
+        claimed_at=None,
+        waiting_since=now,
+        notices=0,
+        noticed_at=None,
     )
 
 

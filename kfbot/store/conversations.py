@@ -20,7 +20,7 @@ from kfbot.conversation import (
 from kfbot.errors import ConversationChanged
 from kfbot.messages import ButtonAction, ConversationId
 from kfbot.store import tables
-from kfbot.store.cases import find_open_case, open_case, update_case
+from kfbot.store.cases import find_open_case, knowledge_base_of, open_case, update_case
 from kfbot.store.engine import Database
 from kfbot.store.notices import CASES, notify
 from kfbot.store.proposals import propose
@@ -121,13 +121,25 @@ def change_owner(
     *,
     agent: str,
     now: datetime,
+    only_own: bool = False,
 ) -> Conversation:
-    """Change the owner inside a transaction, the open case with it."""
+    """Change the owner inside a transaction, the open case with it.
+
+    Args:
+        only_own: Not what another agent has.
+
+    Raises:
+        ConversationChanged: Somebody else was first.
+    """
     before = get_conversation(connection, conversation_id)
+    if only_own and before.agent not in (None, agent):
+        raise ConversationChanged(f"conversation {conversation_id} is {before.agent}'s")
     if change == "claim":
         after = claim(before, agent)
         if before.state is not State.WAITING and after is not before:
-            open_case(connection, conversation_id, "taken_by_agent", now)
+            # As before: what one team takes from the bot is not for the others to read.
+            base = knowledge_base_of(connection, conversation_id)
+            open_case(connection, conversation_id, "taken_by_agent", now, knowledge_base=base)
         if after is not before:
             update_case(connection, conversation_id, claimed_by=agent, claimed_at=now, due_at=now)
     else:

@@ -1,7 +1,8 @@
 """Entries by hand: FAQ entries in force beside every generation, until somebody removes them.
 
 They are of generation 0, which never ends, so that neither a load nor going back to the generation
-before touches them. What changes with them is the revision, by which indexes are known.
+before touches them. What changes with them is the revision, by which indexes are known; its
+beginning stays, by which it is known what load they stand beside.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from kfbot.errors import EntryRejected, KnowledgeBaseUnavailable, StoreUnavailable
-from kfbot.store.knowledge_rows import BATCH_SIZE, IN_SIZE, Load, StoredDocument, columns_of
+from kfbot.store.knowledge_rows import (
+    BATCH_SIZE,
+    IN_SIZE,
+    Load,
+    StoredDocument,
+    columns_of,
+    load_of,
+)
 from kfbot.store.notices import knowledge_notice, notify
 from kfbot.store.tables import knowledge_base, knowledge_chunk, knowledge_document
 
@@ -130,10 +138,15 @@ def _remove(connection: sa.Connection, name: str, document_id: str) -> int:
 
 def _renew(connection: sa.Connection, base: Any) -> None:
     """Have every index made again: also that of the generation before, which lacks the change."""
-    before = secrets.token_hex(6) if base.previous_revision else ""
+    before = _renewed(base.previous_revision) if base.previous_revision else ""
     renewed = sa.update(knowledge_base).where(_base.name == base.name)
-    connection.execute(renewed.values(revision=secrets.token_hex(6), previous_revision=before))
+    connection.execute(renewed.values(revision=_renewed(base.revision), previous_revision=before))
     notify(connection, knowledge_notice(base.name))
+
+
+def _renewed(revision: str) -> str:
+    """Another revision of the same load."""
+    return load_of(revision) + secrets.token_hex(6)
 
 
 def _dropped(

@@ -13,6 +13,8 @@ from kfbot.knowledge_base import PassageKind
 BATCH_SIZE = 200
 #: Values in one IN (…); SQLite took 999 at most before 3.32.
 IN_SIZE = 500
+#: Of what a load makes its revision of, in characters.
+_LOAD_LENGTH = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,8 @@ class Generation:
 
     name: str
     number: int
-    #: Chance made it, with the number: in a restored database numbers come again.
+    #: Chance made it, with the number: in a restored database numbers come again, and after
+    #: going back to the generation before. See `load_of`.
     revision: str
     embedding_key: str
     #: True: it was taken back, and is loaded again only by hand.
@@ -118,6 +121,11 @@ class Load:
     #: Files that are new or changed, and the paths of those that are gone.
     files: Sequence[FileRow] = ()
     files_gone: Collection[str] = ()
+
+
+def load_of(revision: str) -> str:
+    """What the revisions of one load have in common: entries by hand alone tell them apart."""
+    return revision[:_LOAD_LENGTH]
 
 
 def columns_of(row: ChunkRow | DocumentRow | FileRow) -> dict[str, Any]:

@@ -156,8 +156,8 @@ def free_lanes(connection: sa.Connection, lost: sa.ColumnElement[bool]) -> int:
 
 
 def hasten(connection: sa.Connection, now: datetime, *, messages: bool) -> None:
-    """Make every lane that waits for its time ready, and its messages if they are to go too."""
-    lane, outbox, channel = tables.lane, tables.outbox, tables.channel
+    """Make all lanes ready that wait for their time, and with `messages` what else waits."""
+    lane, outbox, channel, case = tables.lane, tables.outbox, tables.channel, tables.case
     connection.execute(lane.update().where(lane.c.ready_at > now).values(ready_at=now))
     if messages:
         connection.execute(
@@ -166,3 +166,5 @@ def hasten(connection: sa.Connection, now: datetime, *, messages: bool) -> None:
             .values(retry_at=None, slot_at=None)
         )
         connection.execute(channel.update().where(channel.c.free_at > now).values(free_at=now))
+        late = sa.and_(case.c.closed_at.is_(None), case.c.due_at > now)
+        connection.execute(case.update().where(late).values(due_at=now))

@@ -196,10 +196,13 @@ class OutcomeStore:
         agent: str,
         notice: str,
         pushed: bool,
+        only_own: bool = False,
     ) -> Conversation:
         """Let an agent claim, hand back or resolve; it never waits for a running turn.
 
-        `notice`, if any, is told to the customer.
+        Args:
+            notice: If any, the customer is told so.
+            only_own: Not what another agent has.
 
         Raises:
             ConversationChanged: Somebody else was first.
@@ -207,7 +210,9 @@ class OutcomeStore:
 
         def operation(connection: sa.Connection) -> Conversation:
             now = self._clock()
-            after = change_owner(connection, conversation_id, change, agent=agent, now=now)
+            after = change_owner(
+                connection, conversation_id, change, agent=agent, now=now, only_own=only_own
+            )
             notify(connection, conversation_notice(conversation_id))
             if notice:
                 kind: OutboundKind = "handback" if change == "hand_back" else "resolved"

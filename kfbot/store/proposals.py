@@ -183,12 +183,14 @@ class ProposalStore:
         await self._database.write(operation)
 
     async def release(self, proposal_id: int, agent: Agent) -> None:
-        """Leave a reserved proposal open: no entry came of it.
+        """Leave a reserved proposal open: this time no entry came of it.
+
+        One of an attempt before that broke off may be there: it keeps its id.
 
         Raises:
             Conflict: It was decided meanwhile.
         """
-        free = {"decided_by": None, "decided_at": None, "entry_id": None}
+        free = {"decided_by": None, "decided_at": None}
         await self._database.write(lambda c: _change(c, _held(proposal_id, agent), **free))
 
     async def approve(self, proposal_id: int, agent: Agent) -> None:

@@ -60,12 +60,15 @@ class SignInStore:
         """Count a sign-in as failed until it succeeds; how long it is locked out if it is.
 
         It is counted first, so that many at the same time are no more than so many after another.
+        Who is locked out writes nothing, however often they try.
         """
+        keys = sorted(source.key for source in sources)
+        if (wait := await self._locked_for(keys)) is not None:
+            return wait
 
         def operation(connection: sa.Connection) -> timedelta | None:
             failure, now = tables.sign_in_failure, self._clock()
             connection.execute(failure.delete().where(failure.c.last_at < now - _MEMORY))
-            keys = sorted(source.key for source in sources)
             for key in keys:
                 _ensure(connection, key, now)
             query = sa.select(failure).where(failure.c.key.in_(keys)).order_by(failure.c.key)
@@ -176,6 +179,14 @@ class SignInStore:
             notify(connection, AGENTS)
 
         await self._database.write(operation)
+
+    async def _locked_for(self, keys: Sequence[str]) -> timedelta | None:
+        failure, now = tables.sign_in_failure.c, self._clock()
+        query = sa.select(failure.locked_until).where(
+            failure.key.in_(keys), failure.locked_until > now
+        )
+        ends = await self._database.read(lambda c: c.execute(query).scalars().all())
+        return max(ends) - now if ends else None
 
     async def _move_on(self, token: str, expires_at: datetime) -> None:
         session = tables.agent_session

@@ -12,12 +12,13 @@ import sqlalchemy as sa
 
 from kfbot.assignment import choose
 from kfbot.conversation import State, requeue
+from kfbot.errors import ConversationChanged
 from kfbot.limits import Standing, Step
 from kfbot.messages import OutboundKind
 from kfbot.shaping import split
 from kfbot.store import tables
-from kfbot.store.assignment import assign, back_in_queue, candidates, is_there
-from kfbot.store.cases import case_of
+from kfbot.store.assignment import assign, candidates, is_there
+from kfbot.store.cases import back_in_queue, case_of
 from kfbot.store.conversations import (
     change_owner,
     conversation_of,
@@ -103,6 +104,10 @@ class WaitingStore:
             if conversation.ownership_epoch != standing.conversation.ownership_epoch:
                 return False
             told = {"notices": step.notices, "noticed_at": now} if announcement else {}
+            said_at = _said_at(_said(connection, number))
+            if said_at != (standing.customer_at, standing.agent_at):
+                # Somebody wrote since: what was due may be so no longer.
+                return False
             if not _moved(connection, standing, now, **told):
                 return False
             if step.action == "requeue":
@@ -151,7 +156,12 @@ class WaitingStore:
                 chosen = choose(able, channel, case.knowledge_base, now, without=[before])
                 if chosen is None and is_there(connection, before, now):
                     chosen = before
-            assign(connection, conversation.id, chosen, now)
+            try:
+                assign(connection, conversation.id, chosen, now)
+            except ConversationChanged:
+                # Of an agent who may not take such cases any more: it is anybody's.
+                chosen = None
+                assign(connection, conversation.id, chosen, now)
             return chosen
 
         return await self._database.write(operation, lanes=(standing.conversation.id,))
@@ -217,8 +227,8 @@ def _found(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> Found:
     )
     case = case_of(row)
     said = _said(connection, conversation.id)
+    customer_at, agent_at = _said_at(said)
     customers = [one for one in said if one.role == "customer"]
-    agents = [one for one in said if one.role == "agent"]
     to = case.assigned_to
     return Found(
         standing=Standing(
@@ -227,9 +237,9 @@ def _found(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> Found:
             due_at=row.due_at,
             noticed_at=row.noticed_at,
             claimed_at=row.claimed_at,
-            customer_at=customers[0].created_at if customers else None,
+            customer_at=customer_at,
             asks=bool(customers) and small_talk(customers[0].text) not in ("thanks", "goodbye"),
-            agent_at=agents[0].created_at if agents else None,
+            agent_at=agent_at,
             is_assignee_there=to is None or is_there(connection, to, now),
         ),
         spoken=tuple(one.text for one in customers),
@@ -251,6 +261,12 @@ def _said(connection: sa.Connection, conversation_id: int) -> list[sa.Row[Any]]:
         .limit(_LAST)
     )
     return list(connection.execute(query))
+
+
+def _said_at(said: list[sa.Row[Any]]) -> tuple[datetime | None, datetime | None]:
+    """When the customer wrote last, and when an agent did."""
+    at = {one.role: one.created_at for one in reversed(said)}
+    return at.get("customer"), at.get("agent")
 
 
 def _before(connection: sa.Connection, standing: Standing, last_notice: int | None) -> int:

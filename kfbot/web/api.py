@@ -54,6 +54,10 @@ class StrictBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class Nothing(StrictBody):
+    """Body of what needs no words."""
+
+
 class AskBody(StrictBody):
     """Body of `POST /api/v1/ask`."""
 
@@ -157,15 +161,15 @@ class Api:
 
     async def claim(self, request: web.Request) -> web.Response:
         """An agent takes the conversation."""
-        return await self._change(request, self._application.handoff.claim)
+        return await self._change(request, "case_claimed", self._application.handoff.claim)
 
     async def hand_back(self, request: web.Request) -> web.Response:
         """The bot answers again."""
-        return await self._change(request, self._application.handoff.hand_back)
+        return await self._change(request, "case_handed_back", self._application.handoff.hand_back)
 
     async def resolve(self, request: web.Request) -> web.Response:
         """The matter is settled."""
-        return await self._change(request, self._application.handoff.resolve)
+        return await self._change(request, "case_resolved", self._application.handoff.resolve)
 
     async def reply(self, request: web.Request) -> web.Response:
         """An agent writes to the customer, or a note to other agents."""
@@ -174,14 +178,26 @@ class Api:
         message_id = await self._application.handoff.reply(
             conversation.id, body.agent, body.text, internal=body.internal
         )
+        action = "note_written" if body.internal else "reply_written"
+        await self._record(action, conversation.id, body.agent, message=message_id)
         return success({"message_id": message_id})
 
     async def _change(
-        self, request: web.Request, change: Callable[[int, str], Awaitable[Conversation]]
+        self,
+        request: web.Request,
+        action: str,
+        change: Callable[[int, str], Awaitable[Conversation]],
     ) -> web.Response:
         body = await read_body(request, AgentBody)
         conversation = await self._named(request)
-        return success(_state_data(await change(conversation.id, body.agent)))
+        after = await change(conversation.id, body.agent)
+        await self._record(action, conversation.id, body.agent)
+        return success(_state_data(after))
+
+    async def _record(self, action: str, number: int, agent: str, **details: Any) -> None:
+        """Whoever has the token may write in any agent's name: both are written down."""
+        target = f"conversation {number}"
+        await self._application.desk.audit.add("token", action, target, agent=agent, **details)
 
     async def _named(self, request: web.Request) -> Conversation:
         """The conversation that the path names."""

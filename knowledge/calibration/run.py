@@ -15,6 +15,7 @@ from kfbot.calibration import Adjustment, Calibration, Source
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import KnowledgeBase, PassageKind, Progress
 from kfbot.store.knowledge_rows import Generation, StoredDocument
+from knowledge.by_hand import answering
 from knowledge.calibration.asking import Asked, ask_labelled, ask_made
 from knowledge.calibration.curves import OUT_OF_SCOPE_PERCENT, Floats, traffic
 from knowledge.calibration.fitting import compare, estimates, fit
@@ -92,12 +93,13 @@ async def calibrate(
     found = []
     for name in names:
         kinds = dict.fromkeys(_KINDS, False)
-        entries = []
+        stored = []
         # Passages are not kept: nothing is asked with them, and there may be very many.
         async for one in bench.stored(name):
             kinds[one.document.kind] = True
             if one.document.kind == "faq":
-                entries.append(one)
+                stored.append(one)
+        entries = answering(stored)
         asked = await ask_made(name, entries, bench.embedder, bench.reranking, progress)
         there = [kind for kind, is_there in kinds.items() if is_there]
         found.append(_measured(bench, name, asked, there, "knowledge base"))

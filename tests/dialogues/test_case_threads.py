@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from kfbot.adapter import AgentsChatSettings, Capabilities
-from kfbot.case_threads import check_agents_chats
+from kfbot.case_threads import CaseThreads, check_agents_chats
+from kfbot.changes import EVERYTHING
 from kfbot.conversation import State
 from kfbot.errors import (
     ChannelError,
@@ -19,7 +21,8 @@ from kfbot.errors import (
     SettingsError,
     StoreUnavailable,
 )
-from kfbot.store.case_threads import CaseThreadStore
+from kfbot.messages import ConversationId
+from kfbot.store.case_threads import CaseThreadStore, DueThread
 from kfbot.store.engine import Database
 from kfbot.testing import FakeAdapter
 from kfbot.texts import texts, thread_texts
@@ -104,6 +107,86 @@ async def test_what_is_done_in_the_browser_desk_is_shown_in_the_thread(office: O
     assert rest.count(SAYS.claimed.format(agent="ben")) == 1
     assert "**ben**\n> We do." in rest
     assert f"**ben** ({SAYS.note})\n> A regular." in rest
+
+
+async def test_open_cases_follow_the_agents_into_another_chat(
+    database: Database, clock: Any, channel: FakeAdapter
+) -> None:
+    async with opened(database, clock, channel, team()) as office:
+        await office.customer_says(UNKNOWN)
+        assert office.agents.threads == [("agents", f"⏳ #1 · {UNKNOWN}")]
+    settings = AgentsChatSettings(platform="fake", agents_chat="others")
+    moved = FakeAdapter("team", settings, capabilities=Capabilities(buttons=True, threads=True))
+    async with opened(database, clock, channel, moved) as office:
+        await office.sent_out()
+        assert moved.threads == [("others", f"⏳ #1 · {UNKNOWN}")]
+        await office.agent_says("We do.", thread=ConversationId("team", "others", "thread-1"))
+        assert office.told()[-1] == "We do."
+        assert await unsent(database) == 0
+
+
+@pytest.mark.parametrize("failures", [0, 100], ids=["with a thread", "before it had one"])
+async def test_a_case_follows_the_agents_back_into_the_chat_where_it_was(
+    database: Database, clock: Any, channel: FakeAdapter, failures: int
+) -> None:
+    first = team()
+    first.thread_failures = [ChannelUnavailable("team", "no answer")] * failures
+    async with opened(database, clock, channel, first) as office:
+        await office.customer_says(UNKNOWN)
+    settings = AgentsChatSettings(platform="fake", agents_chat="others")
+    moved = FakeAdapter("team", settings, capabilities=Capabilities(threads=True))
+    async with opened(database, clock, channel, moved) as office:
+        await office.sent_out()
+    back = team()
+    async with opened(database, clock, channel, back) as office:
+        await office.sent_out()
+    assert [post.conversation for post in back.sent] == [THREAD]
+
+
+async def test_everything_is_looked_through_though_there_is_never_a_moment_without_news(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kfbot.case_threads.LOOK_SECONDS", 0.01)
+    looks: list[Collection[int] | None] = []
+    looked_twice = asyncio.Event()
+
+    class Busy:
+        async def adopt(self, chats: object) -> None:
+            pass
+
+        async def due(self, chats: object, numbers: Collection[int] | None) -> tuple[()]:
+            looks.append(numbers)
+            threads.hear("conversation 1")
+            if looks.count(None) == 2:
+                looked_twice.set()
+            await asyncio.sleep(0)
+            return ()
+
+    threads = CaseThreads(Busy(), {"team": team()})  # type: ignore[arg-type]
+    running = asyncio.create_task(threads.run())
+    async with asyncio.timeout(5):
+        await looked_twice.wait()
+    running.cancel()
+    assert {1} in looks
+
+
+async def test_a_case_that_cannot_be_shown_keeps_none_of_the_others(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce = CaseThreadStore.announce
+
+    async def stumble(store: CaseThreadStore, due: DueThread) -> None:
+        if due.case_id == 1:
+            raise ValueError("cannot be read")
+        await announce(store, due)
+
+    monkeypatch.setattr(CaseThreadStore, "announce", stumble)
+    await office.customer_says(UNKNOWN)
+    office.application.case_threads.hear(EVERYTHING)
+    await office.customer_says(UNKNOWN, chat=ConversationId("shop", "another"))
+    office.application.case_threads.hear(EVERYTHING)
+    await office.sent_out()
+    assert [title for _, title in office.agents.threads] == [f"⏳ #2 · {UNKNOWN}"]
 
 
 async def test_who_is_taken_from_the_bot_has_a_thread_too(office: Office) -> None:

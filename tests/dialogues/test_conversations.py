@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from kfbot.conversation import State
 from kfbot.errors import ChannelUnavailable, MessageRejected
 from kfbot.messages import ConversationId, MessageDeleted, MessageEdited, Sender
-from tests.dialogues.conftest import CHAT, Stage
+from kfbot.store.engine import Database
+from kfbot.store.messages import MessageStore
+from kfbot.testing import FakeAdapter
+from tests.dialogues.conftest import CHAT, Stage, staged
 
 pytestmark = pytest.mark.asyncio
 
@@ -292,3 +298,23 @@ async def test_words_meant_for_an_agent_are_never_answered_by_the_bot(stage: Sta
     await stage.application.handoff.resolve(conversation.id, "ann")
     await stage.sent_out()
     assert [message.kind for message in stage.channel.sent] == ["handoff", "resolved"]
+
+
+async def test_lanes_are_kept_after_a_fault_in_keeping_them(
+    database: Database, clock: Any, channel: FakeAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kfbot.inbox.POLL_SECONDS", 0.0)
+    kept, calls = asyncio.Event(), 0
+
+    async def stumble(store: MessageStore, owner: str) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("no such column")
+        kept.set()
+        return 0
+
+    monkeypatch.setattr(MessageStore, "free_lost", stumble)
+    async with staged(database, clock, channel):
+        async with asyncio.timeout(5):
+            await kept.wait()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from kfbot.agents import Team
 from kfbot.conversation import Case, State
 from kfbot.errors import ConversationChanged
 from kfbot.handoff_settings import HandoffSettings
+from kfbot.limits import Standing, Step, next_step
 from kfbot.messages import ConversationId
 from kfbot.store.agents import AgentStore, NewAgent
 from kfbot.store.engine import Database
@@ -221,6 +223,24 @@ async def test_out_of_hours_the_bot_answers_while_the_case_waits(
         assert len(stage.desk.opened) == 1
 
 
+async def test_out_of_hours_a_fault_of_our_own_promises_nobody_either(
+    database: Database, clock: Any
+) -> None:
+    clock.advance(hours=3)
+    async with opened(database, clock, **OFFICE) as office:
+        stage = office.stage
+        stage.knowledge.search = None  # type: ignore[assignment, method-assign]
+        await stage.accept(stage.message(REFUND))
+        for _ in range(4):
+            await stage.sent_out()
+            stage.clock.advance(minutes=1)
+            stage.application.inbox.wake()
+        await stage.sent_out()
+        [apology] = stage.channel.sent
+        assert "back on Wednesday" in apology.text
+        assert await office.state() is State.WAITING
+
+
 async def test_who_claims_out_of_hours_silences_the_bot(database: Database, clock: Any) -> None:
     clock.advance(hours=3)
     async with opened(database, clock, **OFFICE) as office:
@@ -325,6 +345,60 @@ async def test_an_agent_who_does_not_answer_loses_the_case(database: Database, c
         assert len(await office.waits(minutes=5)) == 1
         await stage.application.handoff.reply(number, "ann", "Sorry, I am back.")
         assert await office.state() is State.AGENT
+
+
+async def test_a_case_of_an_agent_who_left_the_company_goes_back_to_the_queue(
+    database: Database, clock: Any
+) -> None:
+    async with opened(database, clock) as office:
+        await office.hires("ann")
+        await office.stage.customer_says("转人工")
+        number = (await office.stage.conversation()).id
+        await office.stage.application.handoff.claim(number, "ann")
+        await office.looks()
+        assert await office.state() is State.AGENT
+        await office.hires("boss", role="admin")
+        await office.agents.change("ann", {"active": False}, by="boss")
+        await office.looks()
+        assert await office.state() is State.WAITING
+
+
+async def test_a_case_that_cannot_be_looked_at_keeps_none_of_the_others(
+    database: Database, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database, clock, notice_after_minutes=(2,)) as office:
+        first = CHAT
+        second = ConversationId(CHAT.channel, "another")
+        await office.stage.customer_says("转人工", chat=first)
+        await office.stage.customer_says("转人工", chat=second)
+        broken = (await office.stage.conversation(first)).id
+
+        def stumble(standing: Standing, rules: HandoffSettings, now: datetime) -> Step:
+            if standing.conversation.id == broken:
+                raise OverflowError("date value out of range")
+            return next_step(standing, rules, now)
+
+        monkeypatch.setattr("kfbot.waiting.next_step", stumble)
+        told = await office.waits(minutes=3)
+        assert len(told) == 1
+        assert office.stage.channel.sent[-1].conversation == second
+
+
+async def test_an_agent_may_answer_where_the_channel_is_not_configured_now(
+    database: Database, clock: Any
+) -> None:
+    async with opened(database, clock) as office:
+        await office.stage.customer_says("转人工")
+        number = (await office.stage.conversation()).id
+        handoff = office.stage.application.handoff
+        configured = handoff._channels
+        handoff._channels = {}
+        try:
+            await handoff.reply(number, "ann", "One moment.")
+        finally:
+            handoff._channels = configured
+        await office.stage.sent_out()
+        assert office.stage.channel.sent[-1].text == "One moment."
 
 
 async def test_thanks_are_no_question_that_an_agent_leaves_open(

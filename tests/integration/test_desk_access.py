@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from multidict import CIMultiDict
 
+from kfbot.agents import Agent, Team
+from kfbot.store import tables
 from kfbot.store.sign_ins import IDLE_LIFE, WHOLE_LIFE
 from tests.conftest import Clock
 from tests.integration.conftest import Served, ServedBot
@@ -191,6 +194,24 @@ async def test_an_address_that_tries_many_names_is_locked_and_others_are_not(
     assert await attempt("another", "10.0.0.8") == 401
 
 
+async def test_an_address_is_known_however_a_proxy_writes_it(anna: DeskClient) -> None:
+    async def attempt(name: str, *lines: str) -> int:
+        headers = CIMultiDict(("X-Forwarded-For", line) for line in lines)
+        body = {"name": name, "password": "wrong wrong wrong"}
+        return (await anna.bot.post(SESSION, body, headers=headers))[0]
+
+    for number in range(10):
+        # A line of the guesser's own above the proxy's; a port; IPv4 through a socket of IPv6.
+        assert await attempt(f"a{number}", f"6.6.6.{number}", "10.0.0.7") == 401
+        assert await attempt(f"b{number}", f"10.0.0.7:{5000 + number}") == 401
+        assert await attempt(f"c{number}", "::ffff:10.0.0.7") == 401
+    failures = await anna.bot.count(tables.sign_in_failure)
+    assert await attempt("another", "10.0.0.7") == 429
+    # Whoever is locked out fills no table.
+    assert await anna.bot.count(tables.sign_in_failure) == failures
+    assert await attempt("another", "::ffff:10.0.0.8") == 401
+
+
 async def test_who_signs_in_is_not_locked_by_their_own_earlier_mistakes(anna: DeskClient) -> None:
     desk = DeskClient(anna.bot)
     for _ in range(3):
@@ -225,6 +246,16 @@ async def test_a_new_password_ends_all_other_sessions(anna: DeskClient) -> None:
     assert (await other.call("GET", CONVERSATIONS))[0] == 401
     assert (await anna.call("GET", CONVERSATIONS))[0] == 200
     await other.sign_in("anna", new)
+
+
+async def test_a_new_password_from_an_admin_ends_a_lock_out(anna: DeskClient) -> None:
+    bo = await colleague(anna, "bo")
+    for _ in range(6):
+        status, _ = await bo.call("POST", SESSION, {"name": "bo", "password": "wrong wrong"})
+    assert status == 429
+    new = "another one, long enough"
+    await anna.done("PATCH", "/desk/api/agents/bo", {"password": new})
+    await bo.sign_in("bo", new)
 
 
 async def test_a_password_that_is_easy_to_guess_is_refused(anna: DeskClient) -> None:
@@ -336,6 +367,20 @@ async def test_a_case_of_another_team_does_not_exist_for_an_agent(anna: DeskClie
     assert await bo.ids() == [number]
     whole = await bo.get(f"{CONVERSATIONS}/{number}")
     assert [one["role"] for one in whole["transcript"]].count("customer") == 2
+
+
+async def test_what_one_team_takes_from_the_bot_stays_hidden_from_the_others(
+    anna: DeskClient,
+) -> None:
+    await anna.bot.ask("When will my refund arrive?", "c-1")
+    number = await anna.bot.id_of("c-1")
+    others = (Team(name="others", knowledge_bases=("another",)),)
+    bo = Agent(name="bo", display_name="Bo", teams=others)
+    queue = anna.bot.application.desk.queue
+    assert await queue.find(bo, number) is None
+    await anna.done("POST", f"{CONVERSATIONS}/{number}/claim")
+    assert await queue.find(bo, number) is None
+    assert (await queue.counts(bo))["all"] == 0
 
 
 async def test_what_another_team_does_is_not_told(anna: DeskClient) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from kfbot.agents import Agent
 from kfbot.messages import ConversationId, MessageReceived, Sender
 from kfbot.store import tables
+from kfbot.store.queue import Listed
 from kfbot.testing import FakeAdapter
 from tests.conftest import Clock
 from tests.integration.conftest import DOUBTFUL, ENTRIES, Served, ServedBot
@@ -117,6 +119,50 @@ async def test_a_claim_race_has_one_winner_and_the_other_is_told_who_it_is(
     for what in ("handback", "resolve"):
         status, message = await loser.act(number, what)
         assert (status, winner in message) == (409, True)
+
+
+async def test_nobody_closes_what_a_colleague_claimed_a_moment_before(
+    anna: DeskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await waiting(anna.bot)
+    bo = await colleague(anna, "bo")
+    queue = anna.bot.application.desk.queue
+    find = queue.find
+
+    async def find_late(agent: Agent, conversation_id: int) -> Listed | None:
+        found = await find(agent, conversation_id)
+        if agent.name == "anna":
+            await bo.act(number, "claim")
+        return found
+
+    monkeypatch.setattr(queue, "find", find_late)
+    for what in ("handback", "resolve"):
+        status, message = await anna.act(number, what)
+        assert (status, message) == (409, f"conversation {number} is bo's")
+    assert (await bo.get(f"{CONVERSATIONS}/{number}"))["agent"] == "bo"
+
+
+async def test_what_the_bearer_of_a_token_does_is_on_record(anna: DeskClient) -> None:
+    number = await waiting(anna.bot)
+    one = f"/api/v1/conversations/{number}"
+    for path, body in (
+        ("claim", {"agent": "bo"}),
+        ("reply", {"agent": "bo", "text": "a secret"}),
+        ("reply", {"agent": "bo", "text": "a secret", "internal": True}),
+        ("handback", {"agent": "bo"}),
+        ("resolve", {}),
+    ):
+        assert (await anna.bot.post(f"{one}/{path}", body))[0] == 200
+    deeds = [deed for deed in await anna.get("/desk/api/audit") if deed["actor"] == "token"]
+    assert [(deed["action"], deed["details"]["agent"]) for deed in reversed(deeds)] == [
+        ("case_claimed", "bo"),
+        ("reply_written", "bo"),
+        ("note_written", "bo"),
+        ("case_handed_back", "bo"),
+        ("case_resolved", "agent"),
+    ]
+    assert {deed["target"] for deed in deeds} == {f"conversation {number}"}
+    assert "secret" not in str(deeds)
 
 
 async def test_a_repeated_send_is_the_same_message(anna: DeskClient) -> None:

@@ -186,6 +186,25 @@ async def test_what_is_written_without_a_network_is_sent_once(office: Office) ->
         desk.forgive_network()
 
 
+async def test_what_was_written_long_ago_is_not_sent_without_a_word(office: Office) -> None:
+    asked = unanswerable()
+    number = await office.waiting(asked)
+    async with office.desk("anna") as desk:
+        await desk.page.evaluate(
+            """([conversation]) => localStorage.setItem("kfbot.desk.unsent.anna", JSON.stringify([
+                { client_id: "old", conversation, text: "From yesterday", internal: false,
+                  claim: true, written_at: Date.now() - 86_400_000 }]))""",
+            [number],
+        )
+        await desk.page.reload()
+        await desk.open(asked)
+        await expect(desk.get("delivery-failed")).to_contain_text("written a while ago")
+        await expect(desk.get("state")).to_have_text("Waiting")
+        await desk.page.get_by_role("button", name="Try again").click()
+        await desk.shows("message", "From yesterday")
+        await expect(desk.get("state")).to_have_text("With you")
+
+
 async def test_a_draft_outlives_a_reload_and_belongs_to_its_conversation(office: Office) -> None:
     first, second = unanswerable(), unanswerable()
     await office.waiting(first)

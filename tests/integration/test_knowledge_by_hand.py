@@ -6,6 +6,7 @@ import asyncio
 import json
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from kfbot.settings import QdrantSettings
 from kfbot.store.backup import back_up
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
+from kfbot.store.knowledge_rows import StoredDocument
+from knowledge.calibration.asking import Asked
+from knowledge.calibration.run import Bench, calibrate
 from knowledge.load import Knowledge
 from tests.integration.test_knowledge_load import WordEmbedder, answer, opened, shop, write_faq
 from tests.integration.test_qdrant_server import either, qdrant
@@ -374,3 +378,73 @@ async def test_a_backup_holds_entries(
         opened(KnowledgeStore(restored), embedder, tmp_path / "there", shop=shop) as knowledge,
     ):
         assert await answer(knowledge, "What about lamps?") == "approved lamps"
+
+
+async def test_a_load_after_going_back_is_not_taken_for_the_one_that_was_taken_back(
+    store: KnowledgeStore, embedder: WordEmbedder, tmp_path: Path, shop: Path
+) -> None:
+    async with (
+        opened(store, embedder, tmp_path / "one", shop=shop) as one,
+        opened(store, embedder, tmp_path / "other", shop=shop) as other,
+    ):
+        await one.load()
+        write_faq(shop / "faq.jsonl", refunds="wrong refunds")
+        await one.load()
+        await other.refresh()
+        assert await answer(other, "What about refunds?") == "wrong refunds"
+        # All of it before the other process looks again: both generations have the number 2.
+        await one.roll_back("shop")
+        write_faq(shop / "faq.jsonl", refunds="right refunds")
+        await one.load()
+        await one.add_entry("shop", LAMPS, source="approved")
+        await other.refresh()
+        assert await answer(other, "What about refunds?") == "right refunds"
+        assert await answer(other, "What about lamps?") == "approved lamps"
+
+
+async def test_the_many_variants_of_what_is_gone_do_not_stand_before_what_is_there(
+    store: KnowledgeStore, embedder: WordEmbedder, tmp_path: Path, shop: Path
+) -> None:
+    asked = "What about lamps?"
+    variants = tuple(f"What about lamps, case {number}?" for number in range(80))
+    async with opened(store, embedder, tmp_path / "one", shop=shop) as knowledge:
+        await knowledge.load()
+        await knowledge.add_entry("shop", replace(LAMPS, variants=variants), source="approved")
+        write_faq(shop / "faq.jsonl", refunds="old refunds", parcels="new parcels")
+        await knowledge.load()
+        await knowledge.remove_entry("shop", "lamps")
+        extended = await found(knowledge, asked)
+    async with opened(store, embedder, tmp_path / "other", shop=shop) as knowledge:
+        built = await found(knowledge, asked)
+        assert sorted(extended) == sorted(built) == ["faq-parcels", "faq-refunds", "kettle.md"]
+
+
+async def test_calibration_asks_what_answers_and_not_what_an_entry_by_hand_comes_before(
+    store: KnowledgeStore,
+    embedder: WordEmbedder,
+    tmp_path: Path,
+    shop: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[StoredDocument] = []
+
+    async def note(name: str, entries: list[StoredDocument], *_: object) -> list[Asked]:
+        asked.extend(entries)
+        return []
+
+    monkeypatch.setattr("knowledge.calibration.run.ask_made", note)
+    row = {"id": "faq-refunds", "question": "What about refunds?", "answer": "old refunds"}
+    (shop / "faq.jsonl").write_text(json.dumps({**row, "variants": ["Money back?"]}) + "\n")
+    mine = Entry(id="mine", question="what about refunds", answer="approved refunds")
+    async with opened(store, embedder, tmp_path, shop=shop) as knowledge:
+        await knowledge.load()
+        await knowledge.add_entry("shop", mine, source="approved")
+    bench = Bench(
+        base=None, embedder=embedder, generations=await store.generations(), reranking=None,
+        stored=store.chunks, in_force={}, out_of_scope=None, replaces_labelled=False,
+        now=datetime.now(UTC),
+    )  # fmt: skip
+    await calibrate(bench, ["shop"], None, lambda stage, done, total: None)
+    [entry] = asked
+    assert entry.document.document_id == "mine"
+    assert "Money back?" in [chunk.text for chunk in entry.chunks]

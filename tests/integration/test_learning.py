@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +12,7 @@ import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 
-from kfbot.knowledge_base import Entry
+from kfbot.knowledge_base import Entry, EntrySource
 from kfbot.store import tables
 from tests.integration.conftest import ServedBot
 from tests.integration.desk_client import PASSWORD, DeskClient
@@ -110,6 +111,22 @@ async def test_a_proposal_is_listed_counted_edited_and_approved(desk: Desk) -> N
     assert ISLAND not in json.dumps(deeds)
 
 
+async def test_what_is_declined_while_its_entry_is_made_answers_nobody(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await answered_case(desk.bot, "c-1", ISLAND, SHIPPING)
+    [one] = (await desk.get("proposals"))[1]["proposals"]
+    add = desk.bot.knowledge.add_entry
+
+    async def add_late(name: str, entry: Entry, *, source: EntrySource) -> None:
+        assert (await desk.post(f"proposals/{one['id']}/decline", {}))[0] == 200
+        await add(name, entry, source=source)
+
+    monkeypatch.setattr(desk.bot.knowledge, "add_entry", add_late)
+    assert (await desk.post(f"proposals/{one['id']}/approve", entry()))[0] == 409
+    assert (await desk.get("entries"))[1]["entries"] == []
+
+
 async def test_a_proposal_is_declined_once(desk: Desk) -> None:
     await answered_case(desk.bot, "c-1", ISLAND, SHIPPING)
     [one] = (await desk.get("proposals"))[1]["proposals"]
@@ -200,6 +217,9 @@ async def test_entries_by_hand_are_listed_and_taken_back_whatever_their_id(desk:
     [found] = (await desk.get("entries"))[1]["entries"]
     assert found["id"] == odd.id
     assert (await desk.remove(f"entries/fake/{quote(odd.id, safe='')}"))[0] == 200
+    # PostgreSQL takes no NUL, not even in a question.
+    await desk.bot.knowledge.add_entry("fake", replace(odd, id="ab"), source="chat")
+    assert (await desk.remove("entries/fake/a%00b"))[0] == 200
     assert (await desk.get("entries"))[1]["entries"] == []
 
 
@@ -241,6 +261,10 @@ async def test_exports_hold_what_was_taught_without_private_data(desk: Desk) -> 
         "kb": "fake",
         "conversation": f"conversation-{number}",
     }
+    _, deeds = await desk.get("audit")
+    assert [deed["target"] for deed in deeds if deed["action"] == "learned_exported"] == [
+        "questions", "questions", "sft"
+    ]  # fmt: skip
     [faq] = await desk.lines("entries")
     assert (faq["id"], faq["answer"], faq["variants"]) == (question["gold_ids"][0], SHIPPING, [])
     [chat] = await desk.lines("sft")

@@ -140,6 +140,7 @@ async def test_a_failure_is_named_without_the_key(
         '[{"index":0,"score":1},{"index":1,"score":1},{"index":9,"score":1}]',
         '[{"index":0,"score":1},{"index":1,"score":1},{"index":2,"score":"high"}]',
         '[{"index":0,"score":1},{"index":1,"score":1},{"index":[2],"score":1}]',
+        f'[{{"index":0,"score":1}},{{"index":1,"score":1}},{{"index":2,"score":{10**400}}}]',
     ],
 )  # fmt: skip
 async def test_a_reply_without_a_score_for_each_text_is_refused(

@@ -23,6 +23,7 @@ from kfbot.store.conversations import (
 )
 from kfbot.store.engine import Database
 from kfbot.store.lanes import set_ready
+from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.waiting import Announcement, WaitingStore
 from tests.conftest import Clock
@@ -78,6 +79,50 @@ async def test_a_claim_in_between_makes_what_was_due_void(database: Database, cl
     assert await store.pass_on(found.standing, automatic=False) is None
     assert await said(database) == []
     assert (await ConversationStore(database).get(number)).state is State.AGENT
+
+
+async def test_what_is_said_in_between_makes_a_limit_void(database: Database, clock: Clock) -> None:
+    number, store = await waiting_case(database, clock), WaitingStore(database, clock)
+    outcomes = OutcomeStore(database, clock)
+    await outcomes.change_owner(number, "claim", agent="ann", notice="", pushed=True)
+    [found] = await store.due()
+    clock.advance(seconds=1)
+    await outcomes.agent_says(number, "ann", "Here I am.", pushed=False)
+    assert not await store.act(found.standing, Step("requeue", clock(), 0))
+    assert (await ConversationStore(database).get(number)).state is State.AGENT
+    [found] = await store.due()
+    assert await store.act(found.standing, Step("requeue", clock(), 0))
+
+
+async def test_a_case_leaves_an_agent_who_may_not_take_it_any_more(
+    database: Database, clock: Clock
+) -> None:
+    number, store = await waiting_case(database, clock), WaitingStore(database, clock)
+    agents = AgentStore(database, clock)
+    await agents.add(
+        NewAgent(name="bob", display_name="Bob", role="agent", password_hash=""), by="test"
+    )
+    await agents.seen(["bob"])
+    await AssignmentStore(database, clock).assign(number, "bob")
+    await database.write(lambda c: c.execute(tables.agent.update().values(role="viewer")).rowcount)
+    [found] = await store.due()
+    assert await store.pass_on(found.standing, automatic=True) is None
+    case = await ConversationStore(database).open_case(number)
+    assert case is not None
+    assert case.assigned_to is None
+
+
+async def test_after_the_clock_was_set_back_every_case_is_looked_at(
+    database: Database, clock: Clock
+) -> None:
+    await waiting_case(database, clock)
+    store = WaitingStore(database, clock)
+    [found] = await store.due()
+    await store.postpone(found.standing, clock() + timedelta(hours=1))
+    clock.advance(days=-9)
+    assert await store.due() == ()
+    await MessageStore(database, clock).hasten()
+    assert len(await store.due()) == 1
 
 
 async def test_a_postponed_case_comes_up_again_at_its_time_or_when_it_is_claimed(

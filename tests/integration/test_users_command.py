@@ -42,6 +42,13 @@ def test_a_user_is_added_listed_and_not_added_twice(
     assert (anna["name"], anna["display_name"], anna["role"]) == ("anna", "Anna", "admin")
 
 
+def test_where_there_is_no_admin_yet_agents_are_changed_all_the_same(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert users(monkeypatch, file, "add", "bo", "--password-stdin") == 0
+    assert users(monkeypatch, file, "reset", "bo", "--password-stdin", password=NEW) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "password", "fault"),
     [

@@ -41,8 +41,8 @@ def test_a_keyword_is_a_whole_word_or_a_part_where_there_are_no_spaces(
 
 @pytest.mark.parametrize(
     "text",
-    ["WTF", "this is bullshit", "You are useless!", "WHY IS MY ORDER NOT HERE!!", "你们这群骗子"
-     ],
+    ["WTF", "this is bullshit", "You are useless!", "WHY IS MY ORDER NOT HERE!!", "你们这群骗子",
+     "你们是什么垃圾客服", "你去死吧", "YOU ARE SCAMMERS", "放什么屁"],
 )  # fmt: skip
 def test_insults_and_shouting_are_angry(text: str) -> None:
     assert is_angry(text)
@@ -52,7 +52,9 @@ def test_insults_and_shouting_are_angry(text: str) -> None:
     "text",
     ["HOW DO I RETURN AN ITEM?", "Where is it??!", "谢谢！！！", "USB-C OK?!", "怎么防骗子",
      "Is this bull market stitched?", "How do I report a scam?", "垃圾分类怎么做",
-     "退款多久到账！！"],
+     "退款多久到账！！", "去死皮膏怎么用", "什么垃圾桶好用", "废物回收怎么预约", "宝宝老放屁怎么办",
+     "体操你们有教练吗", "你有病历模板吗", "How do I tell scammers from your staff?",
+     "Where you people are located?"],
 )  # fmt: skip
 def test_hurry_capitals_and_scams_are_not_angry(text: str) -> None:
     assert not is_angry(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from aiohttp import web
@@ -12,12 +13,12 @@ from pydantic import Field, StringConstraints
 from kfbot.agents import Agent, may_see
 from kfbot.application import Application
 from kfbot.conversation import Conversation
-from kfbot.errors import ConversationChanged
 from kfbot.store.events import storable
 from kfbot.store.queue import Asked, Cursor, Listed, View
 from kfbot.web.api import (
     BadRequest,
     NotFound,
+    Nothing,
     StrictBody,
     Text,
     Words,
@@ -31,10 +32,6 @@ from kfbot.web.desk.shown import case_data, message_data, reply_key, summary_dat
 _VIEWS: tuple[View, ...] = ("waiting", "mine", "all", "closed")
 _LONGEST_PAGE = 100
 _LONGEST_SEARCH = 200
-
-
-class Nothing(StrictBody):
-    """Body of what needs no words."""
 
 
 class AssignBody(StrictBody):
@@ -127,11 +124,13 @@ class ConversationsApi:
 
     async def hand_back(self, request: web.Request) -> web.Response:
         """Let the bot answer again."""
-        return await self._close(request, "case_handed_back", self._application.handoff.hand_back)
+        hand_back = partial(self._application.handoff.hand_back, only_own=True)
+        return await self._close(request, "case_handed_back", hand_back)
 
     async def resolve(self, request: web.Request) -> web.Response:
         """The matter is settled."""
-        return await self._close(request, "case_resolved", self._application.handoff.resolve)
+        resolve = partial(self._application.handoff.resolve, only_own=True)
+        return await self._close(request, "case_resolved", resolve)
 
     async def assign(self, request: web.Request) -> web.Response:
         """Give the case to a colleague, or back to the queue."""
@@ -197,8 +196,6 @@ class ConversationsApi:
     ) -> web.Response:
         """End an agent's part, which nobody does for another."""
         agent, listed = await self._chosen(request)
-        if listed.agent not in (None, agent.name):
-            raise ConversationChanged(f"conversation {listed.id} is {listed.agent}'s")
         await change(listed.id, agent.name)
         await self._record(agent, action, listed)
         return await self._summary(agent, listed)

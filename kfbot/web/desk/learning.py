@@ -13,10 +13,21 @@ from kfbot.application import Application
 from kfbot.errors import EntryRejected
 from kfbot.knowledge_base import Entry
 from kfbot.learning import LONGEST_ANSWER, LONGEST_QUESTION, Group, Unanswered, one_line
+from kfbot.store.events import storable
 from kfbot.store.proposals import Draft, Proposal, ProposalState
 from kfbot.training_data import FORMATS
 from kfbot.web.access import Refused
-from kfbot.web.api import BadRequest, NotFound, StrictBody, Text, Words, number, read_body, success
+from kfbot.web.api import (
+    BadRequest,
+    NotFound,
+    Nothing,
+    StrictBody,
+    Text,
+    Words,
+    number,
+    read_body,
+    success,
+)
 from kfbot.web.desk.sessions import Sessions
 
 _PAGE = 50
@@ -56,15 +67,12 @@ class NewProposalBody(ProposalBody):
     turn_id: int | None = Field(default=None, ge=1, lt=2**62)
 
 
-class NothingBody(StrictBody):
-    """Body of what needs none."""
-
-
 class LearningApi:
     """The handlers."""
 
     def __init__(self, application: Application, sessions: Sessions) -> None:
         self._teaching = application.teaching
+        self._audit = application.desk.audit
         self._sessions = sessions
         self._names = tuple(application.settings.knowledge)
 
@@ -140,7 +148,7 @@ class LearningApi:
     async def decline(self, request: web.Request) -> web.Response:
         """Keep a proposal from becoming an entry."""
         agent = await self._sessions.change_of(request)
-        await read_body(request, NothingBody)
+        await read_body(request, Nothing)
         proposal = await self._named(agent, request)
         await self._teaching.decline(agent, proposal)
         return success(await self._shown(agent, proposal.id))
@@ -162,7 +170,7 @@ class LearningApi:
         """Forget an entry that was added."""
         agent = await self._sessions.change_of(request)
         name = self._known(request.match_info["knowledge_base"], self._taught_by(agent))
-        entry_id = request.match_info["id"]
+        entry_id = storable(request.match_info["id"])
         if not await self._teaching.take_back(agent, name, entry_id):
             raise NotFound(f"no entry {entry_id[:40]!r} was added to {name}")
         return success({"knowledge_base": name, "id": entry_id})
@@ -193,6 +201,7 @@ class LearningApi:
             raise BadRequest(f"format: one of entries, {', '.join(FORMATS)}")
         # The first part is made before the answer begins: what fails can still be told.
         first = await anext(parts, b"")
+        await self._audit.add(agent.name, "learned_exported", form, days=days)
         response = web.StreamResponse(
             headers={
                 "Content-Type": "application/jsonl; charset=utf-8",

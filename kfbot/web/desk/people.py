@@ -103,6 +103,9 @@ class PeopleApi:
         teams = None if body.teams is None else tuple(body.teams)
         if not await self._agents.change(name, values, teams=teams, by=admin.name):
             raise NotFound("there is no such agent")
+        if body.password is not None:
+            # Who forgot the old one has locked themselves out by now.
+            await self._application.desk.sign_ins.unlock(name)
         return await self._everybody()
 
     async def teams(self, request: web.Request) -> web.Response:

@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 import secrets
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -148,18 +149,17 @@ class Sessions:
 
     def _address(self, request: web.Request) -> str:
         """Where a request comes from: the last address that no proxy of ours has."""
-        way = [one.strip() for one in request.headers.get("X-Forwarded-For", "").split(",")]
+        # A proxy may add a line of its own below the one that a guesser made up.
+        lines = request.headers.getall("X-Forwarded-For", ())
+        way = [one.strip() for one in ",".join(lines).split(",")]
         address = request.remote or ""
         while self._is_proxy(address) and way and way[-1]:
             address = way.pop()
         return _network_of(address)
 
     def _is_proxy(self, address: str) -> bool:
-        try:
-            found = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(found in network for network in self._proxies)
+        found = _ip_of(address)
+        return found is not None and any(found in network for network in self._proxies)
 
 
 def check_sender(request: web.Request) -> None:
@@ -204,18 +204,29 @@ def _is_https(request: web.Request) -> bool:
 
 
 def _is_loopback(address: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(address or "").is_loopback
-    except ValueError:
-        return False
+    found = _ip_of(address or "")
+    return found is not None and found.is_loopback
 
 
 def _network_of(address: str) -> str:
     """What one sender has: an IPv4 address, or the /64 that every IPv6 customer gets."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
+    found = _ip_of(address)
+    if found is None:
         return address[:64]
     if found.version == 4:
         return str(found)
     return str(ipaddress.ip_network((found, 64), strict=False))
+
+
+def _ip_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a proxy or a socket named; None for what is none."""
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        # Some proxies write the port with it, another one for every connection.
+        try:
+            found = ipaddress.ip_address(urlsplit(f"//{text}").hostname or "")
+        except ValueError:
+            return None
+    # Where one socket takes both, IPv4 comes in IPv6's clothes: all of it is one /64.
+    return found.ipv4_mapped or found if found.version == 6 else found

@@ -40,6 +40,17 @@ async def test_a_case_gets_a_topic_that_is_closed_in_the_end(
         await adapter.close_thread(ConversationId("shop", "-300", thread="999"))
 
 
+async def test_what_customers_write_calls_no_agent(platform: BotApi) -> None:
+    platform.joins(AGENTS)
+    text = "> @anna_k mail a@b.example, 请@anna_k"
+    async with made(platform, agents_chat="-300") as adapter:
+        await adapter.send(message(text, conversation=ConversationId("shop", "-300", thread=None)))
+        await adapter.send(message(text))
+    shown = [sent.message["text"] for sent in platform.sent]
+    assert "@\u2060anna_k mail a@b.example, 请@\u2060anna_k" in shown[0]
+    assert "@anna_k" in shown[1]
+
+
 @pytest.mark.parametrize(("chat", "advice"), [(GROUP, "turn on Topics"), (AGENTS, "make the bot")])
 async def test_a_group_that_can_have_no_topics_is_refused_with_what_to_do(
     platform: BotApi, adapter: TelegramAdapter, chat: dict[str, Any], advice: str

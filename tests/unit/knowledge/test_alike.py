@@ -57,6 +57,12 @@ def test_a_chain_of_neighbours_is_no_group() -> None:
     assert found == ((1, 0, 2), (3,))
 
 
+def test_who_stands_for_a_group_is_told_by_what_is_left() -> None:
+    # Before the first group is taken, "d" is as good a middle as "e".
+    found = groups(a=0, x=1, b=6, c=55, d=62, e=110, f=120)
+    assert found == ((2, 0, 1, 3), (5, 4, 6))
+
+
 def test_nothing_gives_no_group() -> None:
     assert group_alike([], {}, GENERIC) == ()
 

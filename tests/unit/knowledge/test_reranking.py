@@ -63,7 +63,7 @@ def test_scores_are_given_on_and_long_texts_are_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [DOWN, [1.0], [1.0, 2.0, 3.0], [1.0, math.nan], [math.inf, 1.0], []]
+    "reply", [DOWN, [1.0], [1.0, 2.0, 3.0], [1.0, math.nan], [math.inf, 1.0], [1e308, -1e308], []]
 )
 def test_what_fails_or_gives_no_scores_is_done_without(reply: object) -> None:
     assert asyncio.run(front(Scripted(reply)).scores("q", ["a", "b"])) is None

@@ -3,8 +3,11 @@
 import { post } from "./api.js";
 import { read, write } from "./kept.js";
 import { reasonOf } from "./toast.js";
+import { word } from "./words.js";
 
 const AGAIN_AFTER_MS = 5_000;
+/** What is older waits for its writer's word: the conversation has gone on. */
+const STALE_AFTER_MS = 10 * 60_000;
 
 /** Unique also where a page without TLS has no crypto.randomUUID. */
 function newId() {
@@ -20,13 +23,15 @@ const wellFormed = (text) =>
 /** No answer, or one that says "later". */
 const mayGoThroughLater = (status) => status === 0 || status === 408 || status === 429 || status >= 500;
 
+const stateOf = (entry) => (Date.now() - entry.written_at > STALE_AFTER_MS ? "failed" : "unsent");
+
 export class Outgoing {
   /** `show(entry)` hears of each change of state; `sent(entry, message)` of what the server took. */
   constructor(agent, { show, sent }) {
     this.key = `unsent.${agent}`;
     this.show = show;
     this.sent = sent;
-    this.entries = new Map(read(this.key, []).map((entry) => [entry.client_id, { ...entry, state: "unsent" }]));
+    this.entries = new Map(read(this.key, []).map((entry) => [entry.client_id, { ...entry, state: stateOf(entry), reason: word("message.stale") }]));
     this.queue = Promise.resolve();
   }
 
@@ -37,7 +42,7 @@ export class Outgoing {
 
   /** Send a reply or note; `claim` takes the conversation first. */
   send({ conversation, text, internal, claim }) {
-    const entry = { client_id: newId(), conversation, text: wellFormed(text), internal, claim, state: "sending" };
+    const entry = { client_id: newId(), conversation, text: wellFormed(text), internal, claim, state: "sending", written_at: Date.now() };
     this.#keep(entry);
     return this.#deliver(entry.client_id);
   }
@@ -77,7 +82,7 @@ export class Outgoing {
     } catch (failure) {
       // The answer was lost, but the transcript brought the message meanwhile.
       if (!this.entries.has(id)) return;
-      const state = mayGoThroughLater(failure.status) ? "unsent" : "failed";
+      const state = mayGoThroughLater(failure.status) ? stateOf(entry) : "failed";
       this.#keep({ ...entry, state, reason: reasonOf(failure) });
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.flush(), AGAIN_AFTER_MS);

@@ -140,6 +140,7 @@ export const en = {
   "message.agent": "Agent",
   "message.sending": "Sending…",
   "message.unsent": "Not sent yet: goes out when the connection is back.",
+  "message.stale": "written a while ago",
   "message.failed": "Not sent: {reason}",
   "delivery.pending": "Not delivered yet",
   "delivery.failed": "Could not be delivered",

@@ -140,6 +140,7 @@ export const zh = {
   "message.agent": "客服",
   "message.sending": "发送中…",
   "message.unsent": "尚未发出：网络恢复后自动发送。",
+  "message.stale": "写了有一会儿了",
   "message.failed": "未发送：{reason}",
   "delivery.pending": "尚未送达",
   "delivery.failed": "无法送达",
