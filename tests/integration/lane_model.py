@@ -44,7 +44,8 @@ _OWNED = {"claimed": "claim", "handed_back": "hand_back", "resolved": "resolve"}
 #: Children before their parents.
 _FILLED = (
     tables.outbox, tables.inbox, tables.lane, tables.button, tables.message, tables.turn,
-    tables.case, tables.conversation_alias, tables.conversation, tables.customer, tables.channel,
+    tables.proposal, tables.case, tables.conversation_alias, tables.conversation, tables.customer,
+    tables.channel,
 )  # fmt: skip
 
 
