@@ -11,7 +11,7 @@ from kfbot.adapter import ChannelAdapter
 from kfbot.commands import EVERYBODYS, Command, days_in
 from kfbot.conversation import Conversation, Language, State, bot_may_speak
 from kfbot.errors import ConversationChanged, KnowledgeBaseUnavailable
-from kfbot.knowledge_base import KnowledgeBase, Retrieval, Scope
+from kfbot.knowledge_base import KnowledgeBase, KnowledgeStatus, Retrieval, Scope
 from kfbot.language import last_spoken
 from kfbot.messages import MessageReceived
 from kfbot.permissions import Permissions
@@ -130,13 +130,20 @@ class Admin:
         if verb in ("add", "remove"):
             return _says(conversation, await self._teach(event, command, says))
         if verb == "status":
-            status = await self._knowledge.status()
+            status = await self._named(event)
             return _says(conversation, admin_texts.status(status, says))
         if verb == "search":
             return _says(conversation, await self._search(event, rest, says))
         if verb == "reload":
-            return await self._reload(conversation, rest, says)
+            return await self._reload(conversation, event, rest, says)
         return _says(conversation, says.admin_help.strip())
+
+    async def _named(self, event: MessageReceived) -> list[KnowledgeStatus]:
+        """The knowledge bases that may be spoken of: in a group others read along."""
+        known, names = await self._knowledge.status(), self._scope(event).names
+        if not event.in_group or names is None:
+            return list(known)
+        return [one for one in known if one.name in names]
 
     async def _teach(self, event: MessageReceived, command: Command, says: CommandTexts) -> str:
         """Add an entry, or take one back; either done again changes nothing."""
@@ -172,8 +179,10 @@ class Admin:
             logger.warning("no search: %s", error, extra={"event": "knowledge_unavailable"})
             return None
 
-    async def _reload(self, conversation: Conversation, name: str, says: CommandTexts) -> Outcome:
-        names = [one.name for one in await self._knowledge.status()]
+    async def _reload(
+        self, conversation: Conversation, event: MessageReceived, name: str, says: CommandTexts
+    ) -> Outcome:
+        names = [one.name for one in await self._named(event)]
         if name and name not in names:
             known = ", ".join(names)
             return _says(conversation, says.reload_unknown.format(name=name, names=known))

@@ -13,7 +13,7 @@ import pytest
 
 from kfbot.adapter import AdapterSettings, Capabilities
 from kfbot.bootstrap import wire
-from kfbot.knowledge_base import Retrieval
+from kfbot.knowledge_base import KnowledgeStatus, Retrieval
 from kfbot.messages import ButtonPressed, ConversationId, MessageEdited, Sender
 from kfbot.settings import Settings
 from kfbot.store.engine import Database
@@ -75,6 +75,10 @@ class TwoBases(FakeKnowledgeBase):
     async def examples(self, language: str, limit: int, **asked: Any) -> tuple[str, ...]:
         self.names_asked.append(asked["names"])
         return ()
+
+    async def status(self) -> tuple[KnowledgeStatus, ...]:
+        [one] = await super().status()
+        return (replace(one, name="open"), replace(one, name="secret"))
 
 
 @asynccontextmanager
@@ -156,6 +160,18 @@ async def test_nothing_of_it_is_searched_for_anybody_else(
             await stage.customer_says(words, **PLACES[place])
         assert not searched_secret(stage)
         assert "secret:" not in said(stage)
+
+
+async def test_an_admin_in_a_group_is_told_nothing_of_what_is_not_for_the_group(
+    database: Database, clock: Any
+) -> None:
+    async with staged(database, clock) as stage:
+        for words in ("/kb status", "/kb reload secret", "/kb reload nothing"):
+            await stage.customer_says(words, **PLACES["an admin in a group"])
+        assert len(stage.channel.sent) == 3
+        assert "secret" not in said(stage).replace("“secret”", "")
+        [told] = await stage.customer_says("/kb status", sender=BOSS)
+        assert "secret" in told.text
 
 
 async def test_an_edit_and_a_press_in_a_group_open_nothing(database: Database, clock: Any) -> None:
