@@ -225,7 +225,7 @@ class Knowledge:
         pending = await asyncio.to_thread(pending_entry, entry, source, policy)
         vectors = Vectors(self._embedder)
         await vectors.make([pending])
-        stored = vectors.rows(name, secrets.token_hex(6), pending)
+        stored = await asyncio.to_thread(vectors.rows, name, secrets.token_hex(6), pending)
         await self._store.put_entry(name, self._key, stored)
         await self._service.take_up(name)
         logger.info("entry added to %s", name, extra={"event": "entry_added"})
