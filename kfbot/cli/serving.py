@@ -87,7 +87,11 @@ async def _announce(application: Application, url: str) -> None:
     known = ", ".join(f"{state.name} ({state.documents})" for state in states)
     port = url.rsplit(":", 1)[1]
     say(f"kfbot is ready. Stop with Ctrl-C.\n  Chat       {url}/chat")
-    say("  Desk       kfbot desk          (in another terminal: who waits for a person)")
+    is_new = not await application.desk.agents.has_any()
+    how = (
+        "open it on this machine to make the first admin" if is_new else "in a terminal: kfbot desk"
+    )
+    say(f"  Desk       {url}/desk    (who waits for a person; {how})")
     say(f"  API        {url}/api/v1/ask    (described at {url}/api/v1/openapi.json)")
     say(f"  Knowledge  {known}")
     logger.info("serving at port %s", port, extra={"event": "serving"})

@@ -512,6 +512,23 @@ async def _barriers(page: Page) -> list[str]:
     ]
 
 
+async def test_reports_are_drawn_narrowed_down_and_taken_along_as_a_table(office: Office) -> None:
+    await office.bot.ask(next(iter(ENTRIES)), "reported")
+    await office.waiting(unanswerable())
+    async with office.desk("anna") as desk:
+        await desk.get("tab-reports").click()
+        await expect(desk.get("tile-questions")).not_to_have_text("Questions0")
+        assert await desk.page.locator(".chart rect.series-1").count() >= 1
+        assert await desk.page.locator(".chart rect.series-3").count() >= 1
+        async with desk.page.expect_download() as download:
+            await desk.get("report-csv").click()
+        assert (await download.value).suggested_filename.endswith(".csv")
+        await desk.get("report-span").select_option("0")
+        await desk.get("report-from").fill("2020-01-01")
+        await desk.get("report-to").fill("2020-01-31")
+        await expect(desk.get("report-nothing")).to_be_visible()
+
+
 async def test_language_and_appearance_are_chosen_and_remembered(office: Office) -> None:
     async with office.desk("anna") as desk:
         await desk.get("menu-open").click()

@@ -82,6 +82,9 @@ addWords({
 });
 
 const SPANS = [7, 30, 90, 365];
+const DAY_MS = 86_400_000;
+/** The server reports so many days at most. */
+const LONGEST_DAYS = 366;
 const DECISIONS = ["answer", "clarify", "handoff", "smalltalk"];
 
 /** Draw the tab into `root`. */
@@ -124,6 +127,16 @@ function query(chosen) {
   return asked;
 }
 
+/** The other end of the period follows where it would lie on the wrong side, or too far away. */
+function moveAlong(chosen, moved) {
+  const [from, to] = [Date.parse(chosen.from), Date.parse(chosen.to)];
+  const span = (to - from) / DAY_MS;
+  if (Number.isNaN(span) || (span >= 0 && span < LONGEST_DAYS)) return;
+  const length = (span < 0 ? 0 : LONGEST_DAYS - 1) * DAY_MS;
+  const other = moved === "from" ? from + length : to - length;
+  chosen[moved === "from" ? "to" : "from"] = new Date(other).toISOString().slice(0, 10);
+}
+
 /** A day of the reader's own calendar, so many days ago. */
 function isoDay(ago) {
   const day = new Date();
@@ -135,6 +148,7 @@ function drawControls(controls, data, chosen, word, refresh) {
   const focused = document.activeElement?.getAttribute("data-testid");
   const set = (name) => (event) => {
     chosen[name] = event.target.value;
+    if (name === "from" || name === "to") moveAlong(chosen, name);
     refresh();
   };
   const span = select("report-span", word("reports.span"), chosen.span, [
@@ -208,7 +222,11 @@ function drawCharts(data, word) {
   const form = { label: dayName, number };
   const charts = [figure(word("reports.volume"), stackedBars(days, decisions, { ...form, title: word("reports.volume") }), decisions)];
   if (waiting[0].values.some((value) => value !== null)) {
-    const drawn = lines(days, waiting, { ...form, number: (seconds) => duration(seconds, word), title: word("reports.waiting") });
+    // One unit for the whole scale, so that its steps are round.
+    const [seconds, unit] = unitOf(Math.max(...waiting[0].values));
+    const values = waiting[0].values.map((value) => (value === null ? null : value / seconds));
+    const scaled = [{ ...waiting[0], values }];
+    const drawn = lines(days, scaled, { ...form, number: (value) => inUnit(value, unit), title: word("reports.waiting") });
     charts.push(figure(word("reports.waiting"), drawn, []));
   }
   if (verdicts.some((one) => one.values.some(Boolean))) {
@@ -264,8 +282,19 @@ function dayName(day) {
   return new Intl.DateTimeFormat(locale, { month: "numeric", day: "numeric", timeZone: "UTC" }).format(new Date(`${day}T00:00:00Z`));
 }
 
+/** The unit that a duration is told in, and how many seconds it has. */
+function unitOf(seconds) {
+  if (seconds < 90) return [1, "second"];
+  if (seconds < 5400) return [60, "minute"];
+  return seconds < 129600 ? [3600, "hour"] : [86400, "day"];
+}
+
+function inUnit(value, unit) {
+  return new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: value < 10 ? 1 : 0 }).format(value);
+}
+
 function duration(seconds, word) {
   if (seconds === null) return word("reports.none");
-  const [value, unit] = seconds < 90 ? [seconds, "second"] : seconds < 5400 ? [seconds / 60, "minute"] : seconds < 129600 ? [seconds / 3600, "hour"] : [seconds / 86400, "day"];
-  return new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: value < 10 ? 1 : 0 }).format(value);
+  const [length, unit] = unitOf(seconds);
+  return inUnit(seconds / length, unit);
 }
