@@ -53,6 +53,10 @@ class Escalation:
         waiting = replace(outcome, before=conversation, after=conversation)
         if outcome.case_reason is None or outcome.turn is None:
             return waiting
+        if outcome.turn.citations:
+            # Part of it is answered, and the rest named as passed on.
+            plain = tuple(replace(reply, kind="message") for reply in outcome.replies)
+            return replace(waiting, case_reason=None, replies=plain)
         language = language_of(outcome.turn.text)
         text = self._kept(conversation, outcome.turn)
         turn = replace(outcome.turn, text=text or waiting_texts(language).noted)

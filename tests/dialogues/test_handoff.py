@@ -223,6 +223,19 @@ async def test_out_of_hours_the_bot_answers_while_the_case_waits(
         assert len(stage.desk.opened) == 1
 
 
+async def test_out_of_hours_what_is_known_of_several_questions_is_answered(
+    database: Database, clock: Any
+) -> None:
+    clock.advance(hours=3)
+    async with opened(database, clock, **OFFICE) as office:
+        stage = office.stage
+        await stage.customer_says("a person please")
+        [reply] = await stage.customer_says("运费是多少？你们招人吗？")
+        assert (reply.kind, reply.text[:4]) == ("message", "满 99")
+        assert "“你们招人吗？”" in reply.text
+        assert len(stage.desk.opened) == 1
+
+
 async def test_out_of_hours_a_fault_of_our_own_promises_nobody_either(
     database: Database, clock: Any
 ) -> None:
