@@ -82,6 +82,14 @@ class Dialogue:
         self._max_wrong_percent = max_wrong_percent
         self._clock = clock
 
+    async def may_answer(self, conversation: Conversation) -> bool:
+        """True where the bot would answer: the conversation is its own, or it stands in.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        return bot_may_speak(conversation) or await self._escalation.stands_in(conversation)
+
     async def respond(self, conversation: Conversation, batch: Batch) -> Outcome:
         """What a batch leads to.
 

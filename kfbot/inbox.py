@@ -13,7 +13,7 @@ from kfbot.admin import failed_command
 from kfbot.batching import Batch, next_batch
 from kfbot.changes import EVERYTHING, Changes
 from kfbot.commands import parse
-from kfbot.conversation import Case, Conversation, State, bot_may_speak
+from kfbot.conversation import Case, Conversation, State
 from kfbot.desk import AgentDesk
 from kfbot.dialogue import Dialogue
 from kfbot.errors import ConversationChanged, KfbotError, RowUnreadable, StoreUnavailable
@@ -265,7 +265,7 @@ class Inbox:
         """Work on what waits; True once the lane was given back instead."""
         batch = next_batch(waiting, self._clock())
         # What is said to an agent is not waited over: the bot must not answer it later on.
-        if batch.pause > timedelta() and bot_may_speak(conversation):
+        if batch.pause > timedelta() and await self._dialogue.may_answer(conversation):
             return await self._messages.release(lane, ready_at=self._clock() + batch.pause)
         if batch.events[0].crashes >= MAX_CRASHES:
             logger.error("turn killed its process", extra={"event": "turn_crashed"})

@@ -236,6 +236,21 @@ async def test_out_of_hours_what_is_known_of_several_questions_is_answered(
         assert len(stage.desk.opened) == 1
 
 
+async def test_out_of_hours_fragments_of_one_thought_get_one_reply(
+    database: Database, clock: Any
+) -> None:
+    clock.advance(hours=3)
+    async with opened(database, clock, **OFFICE) as office:
+        stage = office.stage
+        await stage.customer_says("a person please")
+        asked = len(stage.knowledge.searched)
+        await stage.accept(stage.message("hi"))
+        await stage.accept(stage.message("my refund"))
+        [reply] = await stage.customer_says("when will it arrive?")
+        assert stage.knowledge.searched[asked] == "hi my refund when will it arrive?"
+        assert reply.text
+
+
 async def test_out_of_hours_a_fault_of_our_own_promises_nobody_either(
     database: Database, clock: Any
 ) -> None:
