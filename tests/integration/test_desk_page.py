@@ -358,6 +358,8 @@ async def test_a_new_case_is_counted_in_the_title_of_a_page_that_nobody_looks_at
     async with office.desk("lin") as desk:
         # A browser under remote control says that every page has the focus.
         await desk.page.evaluate("document.hasFocus = () => false")
+        # What is there when the page opens is not new.
+        await expect(desk.get("connection")).to_have_text("Connected")
         await office.waiting(unanswerable())
         await expect(desk.page).to_have_title("(1) Agent desk")
         await desk.page.evaluate("delete document.hasFocus; dispatchEvent(new Event('focus'))")
