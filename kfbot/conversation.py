@@ -127,7 +127,7 @@ class Turn:
     #: For agents, what a handoff rests on: the best passages with their knowledge bases; the score
     #: is the rank score.
     seen: tuple[tuple[str, Citation], ...] = ()
-    #: Document ids, best first, at most 10, with their knowledge base.
+    #: Knowledge base and document id, best first, at most 10.
     ranked: tuple[tuple[str, str], ...] = ()
     #: By kind of passage, then by name of the signal.
     evidence: Mapping[PassageKind, Mapping[str, float]] = field(default_factory=dict)

@@ -243,7 +243,7 @@ async def test_a_case_keeps_the_time_when_it_was_taken(
     accepted = await messages.accept(message(clock, 1))
     claim = {"agent": "ann", "notice": "", "pushed": False}
     await outcomes.change_owner(accepted.conversation_id, "claim", **claim)  # type: ignore[arg-type]
-    look = sa.select(tables.case)
+    look = sa.select(tables.case.c.claimed_by, tables.case.c.claimed_at)
     first = await database.read(lambda c: c.execute(look).one())
     clock.advance(minutes=5)
     await outcomes.agent_says(accepted.conversation_id, "ann", "still here", pushed=False)

@@ -39,7 +39,7 @@ async def take(database: Database, clock: Clock, number: int, change: str = "") 
     waiting = (await messages.work(lane)).waiting or ()
     outcome = await outcome_in(conversations, lane, "yes")
     assert outcome.turn is not None
-    turn = replace(outcome.turn, ranked=(("returns-1", "returns"),))
+    turn = replace(outcome.turn, ranked=(("returns", "returns-1"),))
     outcome = replace(outcome, turn=turn)
     if change == "handoff":
         outcome = handed_off(outcome)
