@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import subprocess
 import sys
@@ -68,6 +69,7 @@ def test_commands_are_those_of_the_design() -> None:
         *("desk", "desk list", "desk show", "desk claim", "desk reply", "desk handback"),
         "desk resolve",
         *(f"replay {name}" for name in ("list", "show", "run", "discard")),
+        *(f"users {name}" for name in ("add", "list", "reset")),
     }
 
 
@@ -122,8 +124,12 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_wrong_settings_are_one_line_and_status_1(
-    path: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    path: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("correct horse battery\n"))
     file = tmp_path / "kfbot.toml"
     file.write_text("[web]\nprot = 1\n")
     arguments = {name: ["1"] for name in ("show", "claim", "handback", "resolve")} | {
@@ -134,6 +140,8 @@ def test_wrong_settings_are_one_line_and_status_1(
         "reply": ["1", "x"],
         "run": ["--all"],
         "discard": ["--all"],
+        "add": ["anna", "--password-stdin"],
+        "reset": ["anna", "--password-stdin"],
     }
     needed = arguments.get(path[-1], [])
     if path == ("evaluate",):
