@@ -1,9 +1,9 @@
 """To whom a waiting case is given: pure rules, no I/O.
 
-At the desk, by hand: `Handoff.assign`. Whoever writes to the store inside a transaction of their
-own: `kfbot.store.assignment.assign(connection, conversation_id, NAME or None, now)`; None puts
-the case back into the queue. Both take it from an agent who has it: then it is a transfer, and
-the colleague claims it as usual.
+At the desk, by hand: `kfbot.store.case_actions`. Inside another transaction:
+`kfbot.store.assignment.assign(connection, conversation_id, NAME or None, now)`; None puts the
+case back into the queue. Both take it from an agent who has it: then it is a transfer, and the
+colleague claims it as usual.
 """
 
 from __future__ import annotations

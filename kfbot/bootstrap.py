@@ -32,7 +32,6 @@ from kfbot.permissions import scopes_of
 from kfbot.reloading import Reloading, plans_of
 from kfbot.settings import QdrantSettings, Settings
 from kfbot.store.accounts import AccountStore
-from kfbot.store.assignment import AssignmentStore
 from kfbot.store.audit import AuditStore
 from kfbot.store.case_threads import CaseThreadStore
 from kfbot.store.clock import DatabaseClock
@@ -219,7 +218,6 @@ def wire(
         conversations=conversations,
         transcripts=transcripts,
         outcomes=outcomes,
-        assignments=AssignmentStore(database, clock),
         channels=channels,
         desks=desks,
     )

@@ -12,7 +12,6 @@ from kfbot.desk import AgentDesk
 from kfbot.errors import KfbotError
 from kfbot.inbox import DESK_TIMEOUT_SECONDS
 from kfbot.language import language_of
-from kfbot.store.assignment import AssignmentStore
 from kfbot.store.conversations import ConversationStore, OwnerChange
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.transcripts import TranscriptStore
@@ -30,14 +29,12 @@ class Handoff:
         conversations: ConversationStore,
         transcripts: TranscriptStore,
         outcomes: OutcomeStore,
-        assignments: AssignmentStore,
         channels: Mapping[str, ChannelAdapter],
         desks: Sequence[AgentDesk],
     ) -> None:
         self._conversations = conversations
         self._transcripts = transcripts
         self._outcomes = outcomes
-        self._assignments = assignments
         self._channels = channels
         self._desks = desks
 
@@ -107,18 +104,6 @@ class Handoff:
             ConversationChanged: It is closed already.
         """
         return await self._change(conversation_id, "resolve", agent, only_own=only_own)
-
-    async def assign(self, conversation_id: int, to: str | None) -> Conversation:
-        """Give the case to an agent by login, or (None) back to the queue; nobody has to claim it.
-
-        An agent who has it loses it; the customer is not told.
-
-        Raises:
-            ConversationChanged: No case is open, or there is no such agent who may take it.
-        """
-        after = await self._assignments.assign(conversation_id, to)
-        logger.info("assigned", extra={"event": "conversation_assigned"})
-        return after
 
     async def _change(
         self, conversation_id: int, change: OwnerChange, agent: str, *, only_own: bool = False

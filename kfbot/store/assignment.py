@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -16,32 +15,10 @@ from kfbot.store import tables
 from kfbot.store.agents import agent_of
 from kfbot.store.cases import back_in_queue, find_open_case, update_case
 from kfbot.store.conversations import get_conversation, save_conversation
-from kfbot.store.engine import Database
 from kfbot.store.notices import CASES, conversation_notice, notify
 
 #: A case that comes back so soon is the same matter: the agent who resolved it knows it.
 SAME_MATTER = timedelta(hours=72)
-
-
-class AssignmentStore:
-    """Gives cases to agents by hand."""
-
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
-        self._database = database
-        self._clock = clock
-
-    async def assign(self, conversation_id: int, to: str | None) -> Conversation:
-        """Give the open case of a conversation to an agent, or (None) back to the queue.
-
-        Raises:
-            ConversationChanged: No case is open, or there is no such agent who may take it.
-            StoreUnavailable: Nothing was changed.
-        """
-
-        def operation(connection: sa.Connection) -> Conversation:
-            return assign(connection, conversation_id, to, self._clock())
-
-        return await self._database.write(operation, lanes=(conversation_id,))
 
 
 def assign(

@@ -526,9 +526,10 @@ async def test_whose_team_knows_the_knowledge_base_comes_first(
         await office.looks()
         case = await office.case()
         assert (case.knowledge_base, case.assigned_to) == ("fake", "cem")
-        await office.stage.application.handoff.assign(case.conversation_id, "ann")
+        actions = office.stage.application.desk.actions
+        await actions.assign(case.conversation_id, "ann", by="cem")
         with pytest.raises(ConversationChanged, match="no team of bob's"):
-            await office.stage.application.handoff.assign(case.conversation_id, "bob")
+            await actions.assign(case.conversation_id, "bob", by="cem")
         assert (await office.case()).assigned_to == "ann"
 
 
@@ -558,7 +559,7 @@ async def test_a_case_given_by_hand_goes_back_to_the_queue(database: Database, c
         await office.stage.customer_says("转人工")
         handoff, number = office.stage.application.handoff, (await office.case()).conversation_id
         await handoff.claim(number, "ann")
-        await handoff.assign(number, "bob")
+        await office.stage.application.desk.actions.assign(number, "bob", by="ann")
         assert await office.state() is State.WAITING
         assert await office.stage.customer_says(SENDING) == []
         await office.waits("ann", "bob", seconds=70)

@@ -195,7 +195,8 @@ class World:
                 await handoff.reply(number, agent, f"{agent} here", internal=step == "note")
                 self.note(await self.stage.application.conversations.get(number))
             elif step == "assign":
-                await handoff.assign(number, dice.choice((*AGENTS, None)))
+                actions = self.stage.application.desk.actions
+                await actions.assign(number, dice.choice((*AGENTS, None)), by=agent)
             else:
                 await getattr(handoff, step)(number, agent)
 

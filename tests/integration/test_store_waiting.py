@@ -13,7 +13,7 @@ from kfbot.limits import Step
 from kfbot.messages import ConversationId
 from kfbot.store import tables
 from kfbot.store.agents import AgentStore, NewAgent
-from kfbot.store.assignment import AssignmentStore
+from kfbot.store.case_actions import CaseActionStore
 from kfbot.store.cases import open_case
 from kfbot.store.conversations import (
     ConversationStore,
@@ -103,7 +103,7 @@ async def test_a_case_leaves_an_agent_who_may_not_take_it_any_more(
         NewAgent(name="bob", display_name="Bob", role="agent", password_hash=""), by="test"
     )
     await agents.seen(["bob"])
-    await AssignmentStore(database, clock).assign(number, "bob")
+    await CaseActionStore(database, clock).assign(number, "bob", by="ann")
     await database.write(lambda c: c.execute(tables.agent.update().values(role="viewer")).rowcount)
     [found] = await store.due()
     assert await store.pass_on(found.standing, automatic=True) is None
@@ -170,9 +170,10 @@ async def test_a_transfer_takes_the_case_from_the_agent_and_raises_the_epoch(
     await agents.add(
         NewAgent(name="bob", display_name="Bob", role="agent", password_hash=""), by="test"
     )
-    outcomes, store = OutcomeStore(database, clock), AssignmentStore(database, clock)
+    outcomes, actions = OutcomeStore(database, clock), CaseActionStore(database, clock)
     before = await outcomes.change_owner(number, "claim", agent="ann", notice="", pushed=True)
-    after = await store.assign(number, "bob")
+    await actions.assign(number, "bob", by="ann")
+    after = await ConversationStore(database).get(number)
     assert (after.state, after.agent) == (State.WAITING, None)
     assert after.ownership_epoch == before.ownership_epoch + 1
     case = await ConversationStore(database).open_case(number)
