@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from kfbot.errors import MessageRejected, WebhookRejected
-from kfbot.handoff_settings import HandoffSettings
+from kfbot.handoff.settings import HandoffSettings
 from kfbot.messages import (
     Attachment,
     ConversationId,

@@ -10,9 +10,14 @@ from urllib.parse import urlsplit
 
 from kfbot import confidence
 from kfbot.conversation import Choice, HandoffReason, HistoryMessage, Language, Turn
-from kfbot.correction import correction
 from kfbot.errors import KnowledgeBaseUnavailable
-from kfbot.follow_up import (
+from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Passage, Retrieval, Scope
+from kfbot.knowledge_points import knowledge_points
+from kfbot.language import language_of
+from kfbot.messages import Citation
+from kfbot.texts import small_talk, texts, wants_person
+from kfbot.understanding.correction import correction
+from kfbot.understanding.follow_up import (
     LEANING_DIAL,
     LEANS_FROM,
     better_joined,
@@ -20,12 +25,7 @@ from kfbot.follow_up import (
     context,
     leaning,
 )
-from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Passage, Retrieval, Scope
-from kfbot.knowledge_points import knowledge_points
-from kfbot.language import language_of
-from kfbot.messages import Citation
-from kfbot.several_questions import answered_together, questions_in
-from kfbot.texts import small_talk, texts, wants_person
+from kfbot.understanding.several_questions import answered_together, questions_in
 
 logger = logging.getLogger(__name__)
 

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from kfbot.adapter import ChannelAdapter
+from kfbot.admin.loads import ChatLoads
 from kfbot.answer import answer_question
-from kfbot.case_threads import CaseThreads
+from kfbot.cases.threads import CaseThreads
 from kfbot.changes import Changes
-from kfbot.chat_loads import ChatLoads
 from kfbot.conversation import HistoryMessage, Turn
 from kfbot.errors import ChannelError, ChannelUnauthorized, StoreUnavailable
-from kfbot.handoff import Handoff
+from kfbot.handoff.handoff import Handoff
+from kfbot.handoff.waiting import Waiting
 from kfbot.inbox import Inbox
 from kfbot.knowledge_base import NOTHING, KnowledgeBase, Scope
+from kfbot.learning.teaching import Teaching
 from kfbot.messages import ConversationId, InboundEvent, MessageReceived, Sender
 from kfbot.outbox import Outbox, backoff
 from kfbot.places import is_shared
@@ -35,10 +37,8 @@ from kfbot.store.keys import KeyStore
 from kfbot.store.notices import knowledge_notice
 from kfbot.store.reports import ReportStore
 from kfbot.store.transcripts import TranscriptStore
-from kfbot.teaching import Teaching
 from kfbot.typing_sign import TypingSign
 from kfbot.upkeep import Upkeep
-from kfbot.waiting import Waiting
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from kfbot.commands import parse
+from kfbot.admin.commands import parse
 from kfbot.etiquette import answerable, burst
 from kfbot.messages import InboundEvent, MessageDeleted, MessageEdited, MessageReceived
 from kfbot.store.work import StoredEvent

@@ -11,21 +11,23 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from kfbot.adapter import ChannelAdapter
-from kfbot.admin import Admin
+from kfbot.admin.admin import Admin
+from kfbot.admin.loads import ChatLoads
 from kfbot.application import Application
-from kfbot.case_talk import CaseTalk
-from kfbot.case_threads import CaseThreads, agents_chats
+from kfbot.cases.talk import CaseTalk
+from kfbot.cases.threads import CaseThreads, agents_chats
 from kfbot.changes import Changes
 from kfbot.channels import open_channels
-from kfbot.chat_loads import ChatLoads
 from kfbot.desk import AgentDesk
 from kfbot.dialogue import Dialogue
-from kfbot.escalation import Escalation
-from kfbot.handoff import Handoff
+from kfbot.handoff.escalation import Escalation
+from kfbot.handoff.handoff import Handoff
+from kfbot.handoff.waiting import Waiting, rules_of
 from kfbot.inbox import Inbox
 from kfbot.jobs import Jobs
 from kfbot.knowledge_base import KnowledgeBase, Progress
 from kfbot.knowledge_models import open_embedding, open_reranking
+from kfbot.learning.teaching import Teaching
 from kfbot.manners import Manners
 from kfbot.outbox import Outbox
 from kfbot.permissions import scopes_of
@@ -51,10 +53,8 @@ from kfbot.store.reports import ReportStore
 from kfbot.store.transcripts import TranscriptStore
 from kfbot.store.unanswered import UnansweredStore
 from kfbot.store.waiting import WaitingStore
-from kfbot.teaching import Teaching
 from kfbot.typing_sign import TypingSign
 from kfbot.upkeep import Upkeep
-from kfbot.waiting import Waiting, rules_of
 
 logger = logging.getLogger(__name__)
 

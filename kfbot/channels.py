@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from kfbot.adapter import ChannelAdapter
 from kfbot.application import API_CHANNEL
-from kfbot.case_threads import check_agents_chats
+from kfbot.cases.threads import check_agents_chats
 from kfbot.errors import SettingsError
 from kfbot.permissions import check_knowledge
 from kfbot.settings import Settings, describe

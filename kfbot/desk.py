@@ -1,7 +1,7 @@
 """AgentDesk: the contract with a place where agents work on handed-off cases.
 
 For a help desk of others, which has to be told. What reads the store needs no telling: the
-browser desk, and `kfbot.case_threads` for chats of agents.
+browser desk, and `kfbot.cases.threads` for chats of agents.
 """
 
 from __future__ import annotations

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from kfbot.admin import Admin
+from kfbot.admin.admin import Admin
+from kfbot.admin.commands import parse
 from kfbot.answer import answer_question
 from kfbot.batching import Batch
-from kfbot.case_talk import CaseTalk
-from kfbot.clarification import chosen
-from kfbot.commands import parse
+from kfbot.cases.talk import CaseTalk
 from kfbot.conversation import Choice, Conversation, State, bot_may_speak
-from kfbot.escalation import Escalation
 from kfbot.etiquette import OVERHEARD_MAX_WRONG_PERCENT, answerable
+from kfbot.handoff.escalation import Escalation
 from kfbot.knowledge_base import NOTHING, KnowledgeBase, Scope
 from kfbot.language import language_of
 from kfbot.manners import Manners
@@ -41,7 +40,8 @@ from kfbot.turn import (
     person_turn,
     take_turn,
 )
-from kfbot.wordless import wordless_outcome
+from kfbot.understanding.clarification import chosen
+from kfbot.understanding.wordless import wordless_outcome
 
 _OWNER_CHANGES = {"claimed": "claim", "handed_back": "hand_back", "resolved": "resolve"}
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from kfbot.adapter import Capabilities, ChannelAdapter
-from kfbot.admin import failed_command
+from kfbot.admin.admin import failed_command
+from kfbot.admin.commands import parse
 from kfbot.batching import Batch, next_batch
 from kfbot.changes import EVERYTHING, Changes
-from kfbot.commands import parse
 from kfbot.conversation import Case, Conversation, State
 from kfbot.desk import AgentDesk
 from kfbot.dialogue import Dialogue

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from kfbot.adapter import ChannelAdapter
-from kfbot.case_posts import is_unopened
-from kfbot.case_threads import CaseThreads
+from kfbot.cases.posts import is_unopened
+from kfbot.cases.threads import CaseThreads
 from kfbot.conversation import Conversation, State
 from kfbot.errors import (
     ChannelError,

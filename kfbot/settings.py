@@ -30,7 +30,7 @@ from pydantic_settings import (
 )
 
 from kfbot.errors import SettingsError
-from kfbot.handoff_settings import HandoffSettings
+from kfbot.handoff.settings import HandoffSettings
 from kfbot.knowledge_settings import ADDRESS, KnowledgeName, KnowledgeSettings
 from kfbot.model_settings import EmbeddingSettings, RerankerSettings, Section
 

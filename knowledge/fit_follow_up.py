@@ -2,8 +2,8 @@
 
 DATA is the folder of public question sets. Turns that follow others are set against questions
 that stand alone, each asked by itself of the knowledge base of its set; what it prints belongs
-into `kfbot.follow_up`. Sets count equally, and so do both sides of each. Beside it stands, for
-every set, how well a fit without it tells the two sides apart.
+into `kfbot.understanding.follow_up`. Sets count equally, and so do both sides of each. Beside it
+stands, for every set, how well a fit without it tells the two sides apart.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kfbot.follow_up import leans
 from kfbot.knowledge_base import Retrieval
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
+from kfbot.understanding.follow_up import leans
 from knowledge.calibration.curves import Floats
 from knowledge.calibration.left_out import auroc
 from knowledge.embedding import open_embedder

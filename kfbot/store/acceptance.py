@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kfbot.case_posts import goes_to_customer
-from kfbot.commands import parse
+from kfbot.admin.commands import parse
+from kfbot.cases.posts import goes_to_customer
 from kfbot.conversation import State
 from kfbot.errors import ConversationChanged
 from kfbot.messages import (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from kfbot.case_posts import CLOSED
+from kfbot.cases.posts import CLOSED
 from kfbot.conversation import State
 from kfbot.store import tables
 

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from kfbot.agents import may_see
-from kfbot.assignment import PRESENT, Candidate
 from kfbot.conversation import Conversation, State, requeue
 from kfbot.errors import ConversationChanged
+from kfbot.handoff.assignment import PRESENT, Candidate
 from kfbot.store import tables
 from kfbot.store.agents import agent_of
 from kfbot.store.cases import back_in_queue, find_open_case, update_case

@@ -10,7 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from kfbot.case_posts import CLOSED, CaseThread, Post, unopened_thread
+from kfbot.cases.posts import CLOSED, CaseThread, Post, unopened_thread
 from kfbot.conversation import State
 from kfbot.errors import ConversationChanged
 from kfbot.messages import ConversationId

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from kfbot.agents import Agent
 from kfbot.conversation import HistoryMessage
 from kfbot.errors import Conflict
-from kfbot.learning import Known, lesson
+from kfbot.learning.lessons import Known, lesson
 from kfbot.store import tables
 from kfbot.store.audit import record
 from kfbot.store.cases import find_open_case

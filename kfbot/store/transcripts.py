@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from kfbot.conversation import Choice, HistoryMessage
-from kfbot.grievances import LastTurn
+from kfbot.handoff.grievances import LastTurn
 from kfbot.messages import MessageReceived, OutboundKind, Role
 from kfbot.store import tables
 from kfbot.store.engine import Database

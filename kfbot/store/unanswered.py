@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from kfbot.agents import Agent
 from kfbot.conversation import HistoryMessage
-from kfbot.learning import NO_GAP, Unanswered, Unhelpful, is_question
+from kfbot.learning.lessons import NO_GAP, Unanswered, Unhelpful, is_question
 from kfbot.store import tables
 from kfbot.store.engine import Database
 from kfbot.store.events import storable

@@ -10,10 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kfbot.assignment import choose
 from kfbot.conversation import State, requeue
 from kfbot.errors import ConversationChanged
-from kfbot.limits import Standing, Step
+from kfbot.handoff.assignment import choose
+from kfbot.handoff.limits import Standing, Step
 from kfbot.messages import OutboundKind
 from kfbot.shaping import split
 from kfbot.store import tables
@@ -59,7 +59,7 @@ class Found:
 
 
 class WaitingStore:
-    """What the background task of `kfbot.waiting` reads and writes."""
+    """What the background task of `kfbot.handoff.waiting` reads and writes."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kfbot.adapter import AdapterSettings, Capabilities
-from kfbot.admin_entries import LONGEST_ANSWER, LONGEST_QUESTION, entry_id
+from kfbot.admin.entries import LONGEST_ANSWER, LONGEST_QUESTION, entry_id
 from kfbot.errors import EntryRejected, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import Entry, KnowledgeStatus
 from kfbot.messages import ConversationId, Sender

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from kfbot.case_talk import CaseTalk
+from kfbot.cases.talk import CaseTalk
 from kfbot.conversation import State
 from kfbot.errors import (
     ChannelUnavailable,

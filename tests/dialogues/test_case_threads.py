@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from kfbot.adapter import AgentsChatSettings, Capabilities
-from kfbot.case_threads import CaseThreads, check_agents_chats
+from kfbot.cases.threads import CaseThreads, check_agents_chats
 from kfbot.changes import EVERYTHING
 from kfbot.conversation import State
 from kfbot.errors import (
@@ -146,7 +146,7 @@ async def test_a_case_follows_the_agents_back_into_the_chat_where_it_was(
 async def test_everything_is_looked_through_though_there_is_never_a_moment_without_news(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kfbot.case_threads.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("kfbot.cases.threads.LOOK_SECONDS", 0.01)
     looks: list[Collection[int] | None] = []
     looked_twice = asyncio.Event()
 

@@ -15,8 +15,8 @@ from kfbot.adapter import AdapterSettings, Capabilities
 from kfbot.agents import Team
 from kfbot.conversation import Case, State
 from kfbot.errors import ConversationChanged
-from kfbot.handoff_settings import HandoffSettings
-from kfbot.limits import Standing, Step, next_step
+from kfbot.handoff.limits import Standing, Step, next_step
+from kfbot.handoff.settings import HandoffSettings
 from kfbot.messages import ConversationId
 from kfbot.store.agents import AgentStore, NewAgent
 from kfbot.store.engine import Database
@@ -406,7 +406,7 @@ async def test_a_case_that_cannot_be_looked_at_keeps_none_of_the_others(
                 raise OverflowError("date value out of range")
             return next_step(standing, rules, now)
 
-        monkeypatch.setattr("kfbot.waiting.next_step", stumble)
+        monkeypatch.setattr("kfbot.handoff.waiting.next_step", stumble)
         told = await office.waits(minutes=3)
         assert len(told) == 1
         assert office.stage.channel.sent[-1].conversation == second

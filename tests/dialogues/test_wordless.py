@@ -9,7 +9,7 @@ import pytest
 from kfbot.conversation import State
 from kfbot.messages import Attachment, ConversationId
 from kfbot.texts import texts
-from kfbot.wordless import SMILE
+from kfbot.understanding.wordless import SMILE
 from tests.dialogues.conftest import Stage
 
 pytestmark = pytest.mark.asyncio

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kfbot.admin_entries import add, remove
+from kfbot.admin.entries import add, remove
 from kfbot.knowledge_base import EVERYTHING, NOTHING
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database

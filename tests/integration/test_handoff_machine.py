@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from kfbot.adapter import AdapterSettings, Capabilities
 from kfbot.conversation import Conversation, State
 from kfbot.errors import ConversationChanged
-from kfbot.handoff_settings import HandoffSettings
+from kfbot.handoff.settings import HandoffSettings
 from kfbot.messages import (
     ButtonPressed,
     ConversationId,

@@ -11,11 +11,11 @@ import pytest_asyncio
 import sqlalchemy as sa
 
 from kfbot.agents import Agent, Team
+from kfbot.learning.teaching import COMPARED, TOGETHER, Teaching
 from kfbot.store import tables
 from kfbot.store.engine import Database
 from kfbot.store.proposals import Draft, ProposalStore
 from kfbot.store.unanswered import UnansweredStore
-from kfbot.teaching import COMPARED, TOGETHER, Teaching
 from kfbot.testing import FakeKnowledgeBase
 from tests.conftest import Clock
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from kfbot.conversation import State, hand_off
-from kfbot.limits import Step
+from kfbot.handoff.limits import Step
 from kfbot.messages import ConversationId
 from kfbot.store import tables
 from kfbot.store.agents import AgentStore, NewAgent

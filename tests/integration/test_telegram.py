@@ -22,7 +22,7 @@ from kfbot.messages import ConversationId, InboundEvent
 from kfbot.store import tables
 from kfbot.store.acceptance import Accepted
 from kfbot.texts import texts
-from kfbot.wordless import SMILE
+from kfbot.understanding.wordless import SMILE
 from tests.integration.conftest import DOUBTFUL, ENTRIES, Served, ServedBot
 from tests.platforms.telegram import (
     CUSTOMER,

@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 15.0
 #: Notices that come within so long after others are passed on together.
 _TOGETHER_SECONDS = 0.05
-#: Who is there is written down this often; `kfbot.assignment.PRESENT` is more than twice as long.
+#: Who is there is written down this often; `kfbot.handoff.assignment.PRESENT` is more than
+#: twice as long.
 _PRESENCE_SECONDS = 20.0
 #: A database that cannot be asked is asked again after so long.
 _AGAIN_SECONDS = 1.0

@@ -12,10 +12,10 @@ from kfbot.agents import Agent, may_see, may_teach
 from kfbot.application import Application
 from kfbot.errors import EntryRejected
 from kfbot.knowledge_base import Entry
-from kfbot.learning import LONGEST_ANSWER, LONGEST_QUESTION, Group, Unanswered, one_line
+from kfbot.learning.lessons import LONGEST_ANSWER, LONGEST_QUESTION, Group, Unanswered, one_line
+from kfbot.learning.training_data import FORMATS
 from kfbot.store.events import storable
 from kfbot.store.proposals import Draft, Proposal, ProposalState
-from kfbot.training_data import FORMATS
 from kfbot.web.access import Refused
 from kfbot.web.api import (
     BadRequest,

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from kfbot.agents import AgentRole, Team, login_of
 from kfbot.application import Application
-from kfbot.assignment import PRESENT
+from kfbot.handoff.assignment import PRESENT
 from kfbot.passwords import LONGEST
 from kfbot.store.agents import Member, NewAgent
 from kfbot.store.events import storable

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from kfbot.case_posts import command_in, goes_to_customer, note_in, plain
+from kfbot.cases.posts import command_in, goes_to_customer, note_in, plain
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
 

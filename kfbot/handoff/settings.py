@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from kfbot.business_hours import DAYS, BusinessHours, Span, read_dates, read_days, read_span
+from kfbot.handoff.business_hours import DAYS, BusinessHours, Span, read_dates, read_days, read_span
 
 
 def _zone(name: str) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from kfbot.closing_times import closed_text, handoff_text
 from kfbot.conversation import Conversation, HandoffReason, State, Turn
-from kfbot.grievances import LastTurn, asks_again, complains, has_keyword, is_angry
-from kfbot.handoff_settings import HandoffSettings
+from kfbot.handoff.closing_times import closed_text, handoff_text
+from kfbot.handoff.grievances import LastTurn, asks_again, complains, has_keyword, is_angry
+from kfbot.handoff.limits import nobody_comes
+from kfbot.handoff.settings import HandoffSettings
 from kfbot.language import language_of
-from kfbot.limits import nobody_comes
 from kfbot.store.assignment import SAME_MATTER
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.feedback import FeedbackStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kfbot.admin_entries import Asked, entry_id, read
+from kfbot.admin.entries import Asked, entry_id, read
 
 NAMES = ("faq", "shop-faq", "our shop", "our shop: old")
 

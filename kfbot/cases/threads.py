@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from kfbot.adapter import AgentsChatSettings, Capabilities, ChannelAdapter
-from kfbot.case_posts import CLOSED, CaseThread, Post, is_unopened, post_of, title_of
+from kfbot.cases.posts import CLOSED, CaseThread, Post, is_unopened, post_of, title_of
 from kfbot.changes import EVERYTHING
 from kfbot.conversation import Conversation, State
 from kfbot.errors import ChannelError, ChannelUnavailable, SettingsError, StoreUnavailable

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kfbot.conversation import Turn
-from kfbot.grievances import LastTurn, asks_again, complains, has_keyword, is_angry
+from kfbot.handoff.grievances import LastTurn, asks_again, complains, has_keyword, is_angry
 from kfbot.messages import Citation
 
 NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Literal
 
 from kfbot.adapter import ChannelAdapter
-from kfbot.admin import Admin
-from kfbot.case_posts import CaseThread, command_in, goes_to_customer, note_in
-from kfbot.commands import parse
+from kfbot.admin.admin import Admin
+from kfbot.admin.commands import parse
+from kfbot.cases.posts import CaseThread, command_in, goes_to_customer, note_in
 from kfbot.conversation import Conversation, Language
 from kfbot.language import language_of, last_spoken
 from kfbot.messages import ButtonPressed, InboundEvent, MessageEdited, MessageReceived, Sender

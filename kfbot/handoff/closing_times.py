@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from kfbot.business_hours import BusinessHours
 from kfbot.conversation import HandoffReason, Language
+from kfbot.handoff.business_hours import BusinessHours
 from kfbot.texts import texts, waiting_texts
 
 

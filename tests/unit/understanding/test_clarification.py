@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kfbot.clarification import chosen
 from kfbot.conversation import Choice
+from kfbot.understanding.clarification import chosen
 
 OFFERED = (
     Choice("return", "How do I return an item?"),

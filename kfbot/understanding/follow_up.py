@@ -14,8 +14,8 @@ from functools import cache
 from typing import get_args
 
 from kfbot.conversation import HistoryMessage, Language
-from kfbot.correction import Correction
 from kfbot.texts import small_talk, texts, waiting_texts, wants_person
+from kfbot.understanding.correction import Correction
 
 #: A question is shown behind so many earlier ones of the customer, at most.
 CARRIED_QUESTIONS = 3

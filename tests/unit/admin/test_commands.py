@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kfbot import confidence
-from kfbot.commands import Command, CommandName, days_in, parse
+from kfbot.admin.commands import Command, CommandName, days_in, parse
 from kfbot.conversation import Decision, HandoffReason, Language
 from kfbot.knowledge_base import PassageKind
 from kfbot.texts import CommandTexts, command_texts

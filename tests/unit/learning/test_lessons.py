@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kfbot.conversation import HistoryMessage
-from kfbot.learning import (
+from kfbot.learning.lessons import (
     LONGEST_QUESTION,
     Known,
     Lesson,

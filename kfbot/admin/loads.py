@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from kfbot.adapter import Capabilities, ChannelAdapter
-from kfbot.admin_texts import loaded
+from kfbot.admin.texts import loaded
 from kfbot.errors import ConversationChanged, StoreUnavailable
 from kfbot.jobs import Jobs
 from kfbot.language import last_spoken

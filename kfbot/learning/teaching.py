@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from kfbot.agents import Agent
 from kfbot.errors import Conflict, EntryRejected, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import Entry, KnowledgeBase
-from kfbot.learning import (
+from kfbot.learning.lessons import (
     Group,
     Unanswered,
     distinct,
@@ -23,9 +23,9 @@ from kfbot.learning import (
     meaning_key,
     one_line,
 )
+from kfbot.learning.training_data import Example, ExportFormat, rows, with_words, words_of
 from kfbot.store.proposals import Draft, Proposal, ProposalState, ProposalStore, entry_id_of
 from kfbot.store.unanswered import HelpfulAnswer, UnansweredStore
-from kfbot.training_data import Example, ExportFormat, rows, with_words, words_of
 
 logger = logging.getLogger(__name__)
 

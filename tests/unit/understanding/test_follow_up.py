@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from kfbot.conversation import HistoryMessage
-from kfbot.correction import Correction, correction
-from kfbot.follow_up import better_joined, carried, context, leaning, leans
 from kfbot.texts import texts
+from kfbot.understanding.correction import Correction, correction
+from kfbot.understanding.follow_up import better_joined, carried, context, leaning, leans
 
 
 def customer(text: str) -> HistoryMessage:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from kfbot.conversation import Case, Conversation, State
-from kfbot.handoff_settings import HandoffSettings
+from kfbot.handoff.settings import HandoffSettings
 
 Action = Literal["notice", "gave_up", "closed", "missed", "requeue", "hand_back"]
 

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
-from kfbot import admin_entries, admin_texts
 from kfbot.adapter import ChannelAdapter
-from kfbot.commands import EVERYBODYS, Command, days_in
+from kfbot.admin import entries
+from kfbot.admin import texts as admin_texts
+from kfbot.admin.commands import EVERYBODYS, Command, days_in
 from kfbot.conversation import Conversation, Language, State, bot_may_speak
 from kfbot.errors import ConversationChanged, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import KnowledgeBase, KnowledgeStatus, Retrieval, Scope
@@ -149,9 +150,9 @@ class Admin:
         """Add an entry, or take one back; either done again changes nothing."""
         scope = self._scope(event)
         if command.verb()[0] == "add":
-            done, action = admin_entries.add, "entry_added"
+            done, action = entries.add, "entry_added"
         else:
-            done, action = admin_entries.remove, "entry_removed"
+            done, action = entries.remove, "entry_removed"
         told, target = await done(self._knowledge, scope, command.after_verb(), says)
         if target:
             actor = f"{event.conversation.channel}/{event.sender.id}"

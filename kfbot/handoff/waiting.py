@@ -10,14 +10,14 @@ from datetime import datetime, timedelta
 
 from kfbot.adapter import Capabilities, ChannelAdapter
 from kfbot.changes import Changes
-from kfbot.closing_times import closed_text
 from kfbot.conversation import Language
 from kfbot.desk import AgentDesk
 from kfbot.errors import ConversationChanged, KfbotError, StoreUnavailable
-from kfbot.handoff_settings import HandoffSettings
+from kfbot.handoff.closing_times import closed_text
+from kfbot.handoff.limits import Step, last_notice, next_step
+from kfbot.handoff.settings import HandoffSettings
 from kfbot.inbox import DESK_TIMEOUT_SECONDS
 from kfbot.language import last_spoken
-from kfbot.limits import Step, last_notice, next_step
 from kfbot.store.notices import AGENTS, CASES
 from kfbot.store.waiting import Announcement, Found, WaitingStore
 from kfbot.texts import texts, waiting_texts

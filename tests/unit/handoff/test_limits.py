@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kfbot.conversation import Case, Conversation, State
-from kfbot.handoff_settings import HandoffSettings
-from kfbot.limits import LONGEST, Standing, next_step, nobody_comes
+from kfbot.handoff.limits import LONGEST, Standing, next_step, nobody_comes
+from kfbot.handoff.settings import HandoffSettings
 from kfbot.messages import ConversationId
 
 #: A Monday.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kfbot.agents import Agent, Team
-from kfbot.assignment import Candidate, choose
+from kfbot.handoff.assignment import Candidate, choose
 
 NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
 SHOP, MAIL = Team(name="shop", channels=("shop",)), Team(name="mail", channels=("mail",))

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from kfbot.closing_times import closed_text, handoff_text, when
-from kfbot.handoff_settings import HandoffSettings
+from kfbot.handoff.closing_times import closed_text, handoff_text, when
+from kfbot.handoff.settings import HandoffSettings
 from kfbot.texts import texts
 
 WEEK = {"mon-fri": ("09:00-12:00", "13:00-18:00")}

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kfbot.business_hours import BusinessHours, read_dates, read_days, read_span
-from kfbot.handoff_settings import HandoffSettings
+from kfbot.handoff.business_hours import BusinessHours, read_dates, read_days, read_span
+from kfbot.handoff.settings import HandoffSettings
 
 
 def hours(zone: str = "Asia/Shanghai", **settings: Any) -> BusinessHours:

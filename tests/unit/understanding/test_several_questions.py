@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kfbot.conversation import Turn
 from kfbot.messages import Citation
-from kfbot.several_questions import MOST_QUESTIONS, answered_together, questions_in
+from kfbot.understanding.several_questions import MOST_QUESTIONS, answered_together, questions_in
 
 
 @pytest.mark.parametrize(

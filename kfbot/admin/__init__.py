@@ -1,0 +1,1 @@
+"""Commands in a chat: for admins, and `/help` for everybody."""

@@ -1,0 +1,1 @@
+"""Cases in a chat of agents: each has a thread there."""

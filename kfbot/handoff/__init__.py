@@ -1,0 +1,1 @@
+"""When a person is called, who, what customers hear meanwhile, and how the bot comes back."""

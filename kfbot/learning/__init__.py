@@ -1,0 +1,1 @@
+"""What the bot learns from cases, and what of it is exported."""

@@ -1,0 +1,1 @@
+"""What a customer's words mean: pure rules, no I/O."""
