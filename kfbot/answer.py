@@ -9,8 +9,10 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from kfbot import confidence
+from kfbot.chat_model import Usage
 from kfbot.conversation import Choice, HandoffReason, HistoryMessage, Language, Turn
-from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.errors import ChatModelError, KnowledgeBaseUnavailable
+from kfbot.grounding.writing import OnText, Writer, Written
 from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Passage, Retrieval, Scope
 from kfbot.knowledge_points import knowledge_points
 from kfbot.language import language_of
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 SEARCHED_LENGTH = 2000
 #: Passages that an agent is shown.
 _SEEN = 3
+#: Passages that an answer is written from, at most.
+_WRITTEN_FROM = 6
 
 
 async def answer_question(
@@ -42,12 +46,18 @@ async def answer_question(
     history: Sequence[HistoryMessage] = (),
     scope: Scope = EVERYTHING,
     max_wrong_percent: float = 5.0,
+    writer: Writer | None = None,
+    channel: str = "",
+    on_text: OnText | None = None,
 ) -> Turn:
     """Answer from the knowledge base, offer likely questions, or ask for a person.
 
     Args:
         scope: What may be used.
         max_wrong_percent: The dial: so many of 100 answers may be wrong.
+        writer: Puts what documents say into an answer; None: they are quoted.
+        channel: Whose budget of tokens that counts for.
+        on_text: Told what is written, as it grows.
 
     Returns:
         A turn with a decision; never an exception of the knowledge base: while it cannot be
@@ -71,6 +81,9 @@ async def answer_question(
         logger.warning("no search: %s", error, extra={"event": "knowledge_unavailable"})
         reason: HandoffReason = "asked_for_person" if wants_person(words) else "error"
         turn = _handed_off(words, language, None, 0.0, reason)
+    else:
+        if writer is not None and turn.decision == "answer":
+            turn = await _written(writer, turn, history, channel, on_text)
     timings = {**turn.timings_ms, "total": (time.perf_counter() - started) * 1000}
     rounded = {stage: round(spent, 2) for stage, spent in timings.items()}
     return replace(turn, timings_ms=rounded)
@@ -179,9 +192,58 @@ def answered(question: str, found: Retrieval, probability: float) -> Turn:
         text="\n\n".join(point.quote or point.text for point in points),
         citations=tuple(cite(point, probability, language) for point in points),
         context="\n\n".join(point.text for point in points),
+        passages=(*points, *(one for one in found.passages if one not in points))[:_WRITTEN_FROM],
         ranked=_ranked(found),
         evidence=found.evidence,
         timings_ms=found.timings_ms,
+    )
+
+
+async def _written(
+    writer: Writer,
+    turn: Turn,
+    history: Sequence[HistoryMessage],
+    channel: str,
+    on_text: OnText | None,
+) -> Turn:
+    """An answer from documents in the words of a chat model; as it was, where that fails."""
+    if all(passage.kind == "faq" for passage in turn.passages[: len(turn.citations)]):
+        return turn
+    language = language_of(turn.question)
+    usage = Usage()
+    try:
+        written = await writer.write(
+            turn.question.rsplit("\n", 1)[-1],
+            turn.passages,
+            language=language,
+            usage=usage,
+            history=history,
+            channel=channel,
+            on_text=on_text,
+        )
+    except ChatModelError as error:
+        logger.warning("quoted: %s", error, extra={"event": "chat_model_failed"})
+        return replace(turn, usage=usage.as_data())
+    if written is None:
+        return replace(
+            turn,
+            decision="handoff",
+            reason="model_refused",
+            text=texts(language).handoff,
+            citations=(),
+            usage=usage.as_data(),
+        )
+    return replace(_cited(turn, written, language), usage=usage.as_data())
+
+
+def _cited(turn: Turn, written: Written, language: Language) -> Turn:
+    told = tuple((one.knowledge_base, one.document_id) for one in written.passages)
+    return replace(
+        turn,
+        text=written.text,
+        citations=tuple(cite(one, turn.confidence, language) for one in written.passages),
+        context="\n\n".join(one.text for one in written.passages),
+        ranked=tuple(dict.fromkeys((*told, *turn.ranked)))[:10],
     )
 
 

@@ -19,6 +19,7 @@ from kfbot.cases.threads import CaseThreads
 from kfbot.changes import Changes
 from kfbot.conversation import HistoryMessage, Turn
 from kfbot.errors import ChannelError, ChannelUnauthorized, StoreUnavailable
+from kfbot.grounding.writing import Writer
 from kfbot.handoff.handoff import Handoff
 from kfbot.handoff.waiting import Waiting
 from kfbot.inbox import Inbox
@@ -58,6 +59,8 @@ class Application:
     #: Where this process keeps what is its own.
     place: Path
     knowledge: KnowledgeBase
+    #: None: there is no chat model.
+    writer: Writer | None
     channels: Mapping[str, ChannelAdapter]
     #: What each channel's customers may be answered from.
     scopes: Mapping[str, Scope]
@@ -109,6 +112,8 @@ class Application:
             # Nobody is known by name there: no role, and no channel but its own.
             scope=self.scopes.get(API_CHANNEL, NOTHING),
             max_wrong_percent=self.settings.decision.max_wrong_percent,
+            writer=self.writer,
+            channel=API_CHANNEL,
         )
 
     async def ask_in(self, conversation: str, query: str) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from kfbot.changes import Changes
 from kfbot.channels import open_channels
 from kfbot.desk import AgentDesk
 from kfbot.dialogue import Dialogue
+from kfbot.grounding.writing import Writer
 from kfbot.handoff.escalation import Escalation
 from kfbot.handoff.handoff import Handoff
 from kfbot.handoff.waiting import Waiting, rules_of
@@ -108,6 +110,24 @@ async def open_knowledge(
         yield knowledge
 
 
+@asynccontextmanager
+async def open_writer(settings: Settings) -> AsyncIterator[Writer | None]:
+    """What writes answers with the chat model of the settings; None: there is no such model.
+
+    Raises:
+        SettingsError: The model cannot be used like this.
+    """
+    from kfbot.model.opening import open_chat_model
+
+    if (model := open_chat_model(settings.chat_model)) is None:
+        yield None
+        return
+    try:
+        yield Writer(model, settings.chat_model, settings.answers)
+    finally:
+        await model.aclose()
+
+
 async def check_qdrant(section: QdrantSettings) -> str:
     """The state of the Qdrant server of the settings, in one line.
 
@@ -158,6 +178,7 @@ async def build(
     async with (
         open_database(settings) as database,
         open_knowledge(here, database, report, models=models, copies=copies) as knowledge,
+        open_writer(settings) as writer,
         Presence(database, owner),
     ):
         clock = DatabaseClock(database)
@@ -169,6 +190,7 @@ async def build(
             settings,
             database,
             knowledge,
+            writer=writer,
             place=place,
             channels=channels,
             desks=desks,
@@ -182,6 +204,7 @@ def wire(
     database: Database,
     knowledge: KnowledgeBase,
     *,
+    writer: Writer | None = None,
     place: Path | None = None,
     channels: Mapping[str, ChannelAdapter],
     desks: Sequence[AgentDesk] = (),
@@ -191,6 +214,7 @@ def wire(
     """Connect the parts; every one of them can be another than usual.
 
     Args:
+        writer: None: answers are quoted, no chat model writes them.
         place: Where this process keeps what is its own; None: the data folder.
         clock: None: the database's.
         owner: The name of this process among the replicas; None: a new one.
@@ -198,41 +222,31 @@ def wire(
     clock, owner = clock or DatabaseClock(database), owner or new_owner()
     changes = Changes()
     database.subscribe(changes.announce)
-    limited = [name for name, one in channels.items() if one.settings.messages_per_minute]
-    messages = MessageStore(
-        database,
-        clock,
-        channels=_served(channels),
-        limited=limited,
-        agents_chats=[(one.channel, one.chat) for one in agents_chats(channels)],
-    )
-    conversations, transcripts = ConversationStore(database), TranscriptStore(database)
-    outcomes = OutcomeStore(database, clock)
+    stores = _stores(database, channels, clock, owner)
     rules = rules_of(settings.handoff, channels)
-    threads = CaseThreadStore(database, clock)
-    case_threads = CaseThreads(threads, channels)
-    outbox = Outbox(messages, channels, clock, case_threads)
+    case_threads = CaseThreads(stores.threads, channels)
+    outbox = Outbox(stores.messages, channels, clock, case_threads)
     scopes = scopes_of(settings.knowledge, channels)
-    jobs, typing = JobStore(database, clock, owner), TypingSign(channels)
+    typing = TypingSign(channels)
     handoff = Handoff(
-        conversations=conversations,
-        transcripts=transcripts,
-        outcomes=outcomes,
+        conversations=stores.conversations,
+        transcripts=stores.transcripts,
+        outcomes=stores.outcomes,
         channels=channels,
         desks=desks,
     )
     loads = ChatLoads(
-        jobs=Jobs(jobs, knowledge),
-        store=jobs,
-        conversations=conversations,
-        transcripts=transcripts,
-        outcomes=outcomes,
+        jobs=Jobs(stores.jobs, knowledge),
+        store=stores.jobs,
+        conversations=stores.conversations,
+        transcripts=stores.transcripts,
+        outcomes=stores.outcomes,
         channels=channels,
     )
     admin = Admin(
         knowledge=knowledge,
         accounts=AccountStore(database),
-        transcripts=transcripts,
+        transcripts=stores.transcripts,
         audit=AuditStore(database, clock),
         channels=channels,
         scopes=scopes,
@@ -242,33 +256,10 @@ def wire(
     )
     inbox = Inbox(
         owner=owner,
-        messages=messages,
-        outcomes=outcomes,
-        dialogue=Dialogue(
-            knowledge,
-            conversations,
-            transcripts,
-            manners=Manners(MannersStore(database), channels),
-            admin=admin,
-            case_talk=CaseTalk(
-                store=threads,
-                conversations=conversations,
-                transcripts=transcripts,
-                channels=channels,
-                admin=admin,
-                clock=clock,
-            ),
-            escalation=Escalation(
-                common=settings.handoff,
-                rules=rules,
-                conversations=conversations,
-                feedback=FeedbackStore(database, clock),
-                clock=clock,
-            ),
-            scopes=scopes,
-            max_wrong_percent=settings.decision.max_wrong_percent,
-            clock=clock,
-            on_turn=typing.show,
+        messages=stores.messages,
+        outcomes=stores.outcomes,
+        dialogue=_dialogue(
+            settings, database, knowledge, writer, stores, channels, admin, typing, clock
         ),
         outbox=outbox,
         channels=channels,
@@ -283,14 +274,15 @@ def wire(
         settings=settings,
         place=place or settings.data_dir,
         knowledge=knowledge,
+        writer=writer,
         channels=channels,
-        conversations=conversations,
-        transcripts=transcripts,
+        conversations=stores.conversations,
+        transcripts=stores.transcripts,
         inbox=inbox,
         outbox=outbox,
         handoff=handoff,
         dead_letters=DeadLetterStore(database, clock),
-        jobs=jobs,
+        jobs=stores.jobs,
         loads=loads,
         case_threads=case_threads,
         typing=typing,
@@ -307,7 +299,7 @@ def wire(
         changes=changes,
         upkeep=Upkeep(
             database,
-            messages,
+            stores.messages,
             clock,
             keep=timedelta(days=settings.database.keep_finished_days),
         ),
@@ -319,6 +311,81 @@ def wire(
         reports=ReportStore(database),
         desk=desk_stores(database, clock),
         clock=clock,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stores:
+    """What several parts write to and read from."""
+
+    messages: MessageStore
+    conversations: ConversationStore
+    transcripts: TranscriptStore
+    outcomes: OutcomeStore
+    threads: CaseThreadStore
+    jobs: JobStore
+
+
+def _stores(
+    database: Database,
+    channels: Mapping[str, ChannelAdapter],
+    clock: Callable[[], datetime],
+    owner: str,
+) -> _Stores:
+    limited = [name for name, one in channels.items() if one.settings.messages_per_minute]
+    return _Stores(
+        messages=MessageStore(
+            database,
+            clock,
+            channels=_served(channels),
+            limited=limited,
+            agents_chats=[(one.channel, one.chat) for one in agents_chats(channels)],
+        ),
+        conversations=ConversationStore(database),
+        transcripts=TranscriptStore(database),
+        outcomes=OutcomeStore(database, clock),
+        threads=CaseThreadStore(database, clock),
+        jobs=JobStore(database, clock, owner),
+    )
+
+
+def _dialogue(
+    settings: Settings,
+    database: Database,
+    knowledge: KnowledgeBase,
+    writer: Writer | None,
+    stores: _Stores,
+    channels: Mapping[str, ChannelAdapter],
+    admin: Admin,
+    typing: TypingSign,
+    clock: Callable[[], datetime],
+) -> Dialogue:
+    return Dialogue(
+        knowledge,
+        stores.conversations,
+        stores.transcripts,
+        manners=Manners(MannersStore(database), channels),
+        admin=admin,
+        case_talk=CaseTalk(
+            store=stores.threads,
+            conversations=stores.conversations,
+            transcripts=stores.transcripts,
+            channels=channels,
+            admin=admin,
+            clock=clock,
+        ),
+        escalation=Escalation(
+            common=settings.handoff,
+            rules=rules_of(settings.handoff, channels),
+            conversations=stores.conversations,
+            feedback=FeedbackStore(database, clock),
+            clock=clock,
+        ),
+        scopes=scopes_of(settings.knowledge, channels),
+        max_wrong_percent=settings.decision.max_wrong_percent,
+        writer=writer,
+        clock=clock,
+        on_turn=typing.show,
     )
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+_HAN = re.compile(r"[\u3000-\u9fff\uf900-\ufaff\uff00-\uffef]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,15 +19,65 @@ class ChatMessage:
     text: str
 
 
+@dataclass(slots=True)
+class Usage:
+    """What a turn took of chat models; each completion is added to it."""
+
+    #: The endpoint that completed last, as the operator knows it.
+    model: str = ""
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    #: From the first request to its first token, in milliseconds; 0: there was none.
+    first_token_ms: float = 0.0
+
+    def as_data(self) -> dict[str, Any]:
+        """What is stored with a turn; empty where no model was asked."""
+        if not self.requests:
+            return {}
+        return {
+            "model": self.model,
+            "requests": self.requests,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "first_token_ms": round(self.first_token_ms, 1),
+        }
+
+
 class ChatModel(Protocol):
-    """Completes a prompt."""
+    """Completes prompts."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that a prompt and its completion may have together."""
 
     def complete(
-        self, prompt: Sequence[ChatMessage], *, max_tokens: int, timeout_seconds: float
+        self,
+        prompt: Sequence[ChatMessage],
+        *,
+        max_tokens: int,
+        usage: Usage,
+        channel: str = "",
+        timeout_seconds: float | None = None,
     ) -> AsyncIterator[str]:
-        """Pieces of the completion as they come.
+        """Pieces of the completion as they come; none of them is empty.
+
+        Args:
+            usage: What it took is added to this, also where it fails on its way.
+            channel: Whose budget it counts for.
+            timeout_seconds: For all of it; None: as the settings have it.
 
         Raises:
-            ChatModelUnavailable: No answer, or none within the timeout.
-            CompletionInvalid: The endpoint answered something that is no completion.
+            ChatModelUnavailable: No completion, or not all of it in time; also where a budget is
+                spent, or too many others wait. Pieces may have come before.
+            CompletionInvalid: What came is no completion, or the prompt is too long.
         """
+
+    async def aclose(self) -> None:
+        """Let go of connections and memory; nothing is completed any more."""
+
+
+def estimated_tokens(text: str) -> int:
+    """About how many tokens a text has, rather too many: one a Han character, 3 others one."""
+    han = len(_HAN.findall(text))
+    return han + math.ceil((len(text) - han) / 3)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from kfbot.errors import ConversationChanged
-from kfbot.knowledge_base import PassageKind
+from kfbot.knowledge_base import Passage, PassageKind
 from kfbot.messages import Citation, ConversationId, Role
 
 Decision = Literal["answer", "clarify", "handoff", "smalltalk", "silent"]
@@ -27,6 +27,7 @@ HandoffReason = Literal[
     "angry",
     "reopened",
     "error",
+    "model_refused",
     "taken_by_agent",
 ]
 Language = Literal["zh", "en"]
@@ -132,6 +133,10 @@ class Turn:
     #: By kind of passage, then by name of the signal.
     evidence: Mapping[PassageKind, Mapping[str, float]] = field(default_factory=dict)
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    #: What an answer may be written from: first those that it was made of, one a citation.
+    passages: tuple[Passage, ...] = ()
+    #: What it took of a chat model, as `Usage.as_data`; empty: nothing.
+    usage: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def knowledge_base(self) -> str:

@@ -14,6 +14,7 @@ from kfbot.batching import Batch
 from kfbot.cases.talk import CaseTalk
 from kfbot.conversation import Choice, Conversation, State, bot_may_speak
 from kfbot.etiquette import OVERHEARD_MAX_WRONG_PERCENT, answerable
+from kfbot.grounding.writing import Writer
 from kfbot.handoff.escalation import Escalation
 from kfbot.knowledge_base import NOTHING, KnowledgeBase, Scope
 from kfbot.language import language_of
@@ -61,6 +62,7 @@ class Dialogue:
         escalation: Escalation,
         scopes: Permissions,
         max_wrong_percent: float,
+        writer: Writer | None,
         clock: Callable[[], datetime],
         on_turn: Callable[[ConversationId], None],
     ) -> None:
@@ -80,6 +82,7 @@ class Dialogue:
         self._on_turn = on_turn
         self._scopes = scopes
         self._max_wrong_percent = max_wrong_percent
+        self._writer = writer
         self._clock = clock
 
     async def may_answer(self, conversation: Conversation) -> bool:
@@ -231,6 +234,7 @@ class Dialogue:
             self._knowledge,
             scope=scope,
             max_wrong_percent=self._max_wrong_percent,
+            writer=self._writer,
         )
 
     async def _edited(

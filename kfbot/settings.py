@@ -32,7 +32,13 @@ from pydantic_settings import (
 from kfbot.errors import SettingsError
 from kfbot.handoff.settings import HandoffSettings
 from kfbot.knowledge_settings import ADDRESS, KnowledgeName, KnowledgeSettings
-from kfbot.model_settings import EmbeddingSettings, RerankerSettings, Section
+from kfbot.model_settings import (
+    AnswerSettings,
+    ChatModelSettings,
+    EmbeddingSettings,
+    RerankerSettings,
+    Section,
+)
 
 #: Channels that need no section: the chat page, the HTTP API, `kfbot chat`.
 OWN_CHANNELS = ("web", "api", "terminal")
@@ -134,6 +140,8 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     reranker: RerankerSettings = RerankerSettings()
+    chat_model: ChatModelSettings = ChatModelSettings()
+    answers: AnswerSettings = AnswerSettings()
     qdrant: QdrantSettings = QdrantSettings()
     decision: DecisionSettings = DecisionSettings()
     handoff: HandoffSettings = HandoffSettings()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from kfbot import confidence
 from kfbot.adapter import AdapterSettings, Capabilities, ChannelAdapter
 from kfbot.calibration import Calibration, Signal
-from kfbot.chat_model import ChatMessage
+from kfbot.chat_model import ChatMessage, Usage
 from kfbot.conversation import Case
 from kfbot.errors import ChannelError, ChatModelUnavailable, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import (
@@ -234,15 +234,28 @@ class FakeChatModel:
 
     completions: list[str]
     prompts: list[Sequence[ChatMessage]] = field(default_factory=list)
+    context_tokens: int = 8192
+    closed: bool = False
 
     async def complete(
-        self, prompt: Sequence[ChatMessage], *, max_tokens: int, timeout_seconds: float
+        self,
+        prompt: Sequence[ChatMessage],
+        *,
+        max_tokens: int,
+        usage: Usage,
+        channel: str = "",
+        timeout_seconds: float | None = None,
     ) -> AsyncIterator[str]:
         self.prompts.append(prompt)
+        usage.model, usage.requests = "fake", usage.requests + 1
         if not self.completions:
             raise ChatModelUnavailable("the fake has nothing left to say")
         for piece in re.findall(r"\S+\s*", self.completions.pop(0))[:max_tokens]:
+            usage.completion_tokens += 1
             yield piece
+
+    async def aclose(self) -> None:
+        self.closed = True
 
 
 def evidence_for(decision: str) -> dict[str, float]:

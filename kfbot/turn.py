@@ -20,6 +20,7 @@ from kfbot.conversation import (
     reopen,
 )
 from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.grounding.writing import OnText, Writer
 from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Scope
 from kfbot.language import language_of
 from kfbot.messages import ButtonAction, Citation, ConversationId, OutboundKind, Sender
@@ -113,6 +114,8 @@ async def take_turn(
     *,
     scope: Scope = EVERYTHING,
     max_wrong_percent: float = 5.0,
+    writer: Writer | None = None,
+    on_text: OnText | None = None,
 ) -> Outcome:
     """Answer a customer, unless an agent is in charge: then the bot is silent."""
     if not bot_may_speak(conversation):
@@ -124,6 +127,9 @@ async def take_turn(
         history=history,
         scope=scope,
         max_wrong_percent=max_wrong_percent,
+        writer=writer,
+        channel=conversation.address.channel,
+        on_text=on_text,
     )
     return outcome_of(conversation, turn)
 

@@ -23,6 +23,7 @@ _REASONS = {
     "angry": "angry",
     "reopened": "not solved after all",
     "error": "something failed",
+    "model_refused": "the model found no answer in the passages",
     "taken_by_agent": "taken by an agent",
 }
 _HELP = """\

@@ -133,6 +133,7 @@ def _turn_row(saying: Saying, now: datetime) -> dict[str, Any]:
         "data": turn.as_data(),
         "evidence": {kind: dict(signals) for kind, signals in turn.evidence.items()},
         "timings_ms": dict(turn.timings_ms),
+        "usage": dict(turn.usage),
         "created_at": now,
     }
 

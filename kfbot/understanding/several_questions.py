@@ -8,6 +8,7 @@ from dataclasses import replace
 from textwrap import shorten
 
 from kfbot.conversation import Language, Turn
+from kfbot.knowledge_base import Passage
 from kfbot.texts import texts
 
 #: Of more questions than this the last ones stay together.
@@ -116,10 +117,19 @@ def answered_together(whole: Turn, parts: Sequence[Turn], language: Language) ->
         question=whole.question,
         text="\n\n".join(dict.fromkeys(turn.text for turn in given)),
         citations=tuple(citation for turn in given for citation in turn.citations),
+        passages=_passages(given),
         context="\n\n".join(turn.context for turn in given),
         ranked=tuple(dict.fromkeys((*firsts, *given[0].ranked, *whole.ranked)))[:10],
     )
     return _with_rest(merged, unsure, language) if unsure else merged
+
+
+def _passages(given: Sequence[Turn]) -> tuple[Passage, ...]:
+    """What all of them were made of, then what else they may be written from."""
+    made = (passage for turn in given for passage in turn.passages[: len(turn.citations)])
+    more = (passage for turn in given for passage in turn.passages[len(turn.citations) :])
+    # A passage of two answers is cited twice, and stands twice among the first.
+    return (*made, *more)
 
 
 def _told(answer: Turn) -> set[tuple[str, str]]:

@@ -62,6 +62,8 @@ turn = sa.Table(
     sa.Column("data", sa.JSON, nullable=False),
     sa.Column("evidence", sa.JSON, nullable=False),
     sa.Column("timings_ms", sa.JSON, nullable=False),
+    #: What it took of a chat model; see `kfbot.chat_model.Usage`.
+    sa.Column("usage", sa.JSON, nullable=False, default=dict, server_default="{}"),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Index("ix_turn_conversation_id_id", "conversation_id", "id"),
 )

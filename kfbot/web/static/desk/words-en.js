@@ -111,6 +111,7 @@ export const en = {
   "reason.unsure": "Bot unsure",
   "reason.not_helpful": "Answer did not help",
   "reason.error": "Bot failed",
+  "reason.model_refused": "The model found no answer in the passages",
   "reason.taken_by_agent": "Taken by an agent",
   "reason.repeated_question": "Asked again and again",
   "reason.angry": "Customer is angry",

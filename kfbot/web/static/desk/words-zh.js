@@ -111,6 +111,7 @@ export const zh = {
   "reason.unsure": "机器人没把握",
   "reason.not_helpful": "回答没有帮助",
   "reason.error": "机器人出错",
+  "reason.model_refused": "模型认为资料未说明",
   "reason.taken_by_agent": "客服主动接手",
   "reason.repeated_question": "反复提问",
   "reason.angry": "客户不满",

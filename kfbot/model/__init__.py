@@ -1,0 +1,1 @@
+"""Chat models: endpoints that are asked, serving one, tuning one. Knows LlamaIndex and torch."""
