@@ -17,6 +17,7 @@ from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Passage, Retrieval, 
 from kfbot.knowledge_points import knowledge_points
 from kfbot.language import language_of
 from kfbot.messages import Citation
+from kfbot.templates import NO_SLOTS, Slots, asked, filled
 from kfbot.texts import small_talk, texts, wants_person
 from kfbot.understanding.correction import correction
 from kfbot.understanding.follow_up import (
@@ -49,6 +50,8 @@ async def answer_question(
     writer: Writer | None = None,
     channel: str = "",
     on_text: OnText | None = None,
+    slots: Slots = NO_SLOTS,
+    last_question: str | None = None,
 ) -> Turn:
     """Answer from the knowledge base, offer likely questions, or ask for a person.
 
@@ -58,12 +61,16 @@ async def answer_question(
         writer: Puts what documents say into an answer; None: they are quoted.
         channel: Whose budget of tokens that counts for.
         on_text: Told what is written, as it grows.
+        slots: What answers may leave open; see `kfbot.templates`.
+        last_question: What the last turn of the conversation was about, if there was one.
 
     Returns:
         A turn with a decision; never an exception of the knowledge base: while it cannot be
         asked the decision is handoff with reason "error".
     """
     started = time.perf_counter()
+    put = asked(question, history, slots, last_question)
+    question, history = put.question, put.history
     words = " ".join(question.split())
     language = _language(words, history)
     try:
@@ -84,6 +91,7 @@ async def answer_question(
     else:
         if writer is not None and turn.decision == "answer":
             turn = await _written(writer, turn, history, channel, on_text)
+    turn = filled(turn, put.words, slots, language)
     timings = {**turn.timings_ms, "total": (time.perf_counter() - started) * 1000}
     rounded = {stage: round(spent, 2) for stage, spent in timings.items()}
     return replace(turn, timings_ms=rounded)

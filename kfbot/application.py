@@ -114,6 +114,7 @@ class Application:
             max_wrong_percent=self.settings.decision.max_wrong_percent,
             writer=self.writer,
             channel=API_CHANNEL,
+            slots=self.settings.slots,
         )
 
     async def ask_in(self, conversation: str, query: str) -> dict[str, Any] | None:

@@ -384,6 +384,7 @@ def _dialogue(
         scopes=scopes_of(settings.knowledge, channels),
         max_wrong_percent=settings.decision.max_wrong_percent,
         writer=writer,
+        slots=settings.slots,
         clock=clock,
         on_turn=typing.show,
     )

@@ -31,6 +31,7 @@ from kfbot.messages import (
 from kfbot.permissions import Permissions
 from kfbot.store.conversations import ConversationStore, StoredButton
 from kfbot.store.transcripts import Context, TranscriptStore
+from kfbot.templates import Slots, filled
 from kfbot.texts import texts
 from kfbot.turn import (
     NewButton,
@@ -63,6 +64,7 @@ class Dialogue:
         scopes: Permissions,
         max_wrong_percent: float,
         writer: Writer | None,
+        slots: Slots,
         clock: Callable[[], datetime],
         on_turn: Callable[[ConversationId], None],
     ) -> None:
@@ -83,6 +85,7 @@ class Dialogue:
         self._scopes = scopes
         self._max_wrong_percent = max_wrong_percent
         self._writer = writer
+        self._slots = slots
         self._clock = clock
 
     async def may_answer(self, conversation: Conversation) -> bool:
@@ -235,6 +238,8 @@ class Dialogue:
             scope=scope,
             max_wrong_percent=self._max_wrong_percent,
             writer=self._writer,
+            slots=self._slots,
+            last_question=context.last.question if context.last else None,
         )
 
     async def _edited(
@@ -314,6 +319,8 @@ class Dialogue:
 
     async def _choose(self, conversation: Conversation, choice: Choice, scope: Scope) -> Outcome:
         turn = await chosen_turn(choice, self._knowledge, scope=scope)
+        # What was said before the choices were offered is not looked through: it is asked for.
+        turn = filled(turn, (), self._slots, language_of(choice.label))
         return outcome_of(conversation, turn)
 
 

@@ -39,6 +39,7 @@ from kfbot.model_settings import (
     RerankerSettings,
     Section,
 )
+from kfbot.slot_settings import SlotName, SlotSettings
 
 #: Channels that need no section: the chat page, the HTTP API, `kfbot chat`.
 OWN_CHANNELS = ("web", "api", "terminal")
@@ -142,6 +143,7 @@ class Settings(BaseSettings):
     reranker: RerankerSettings = RerankerSettings()
     chat_model: ChatModelSettings = ChatModelSettings()
     answers: AnswerSettings = AnswerSettings()
+    slots: dict[SlotName, SlotSettings] = Field(default_factory=dict)
     qdrant: QdrantSettings = QdrantSettings()
     decision: DecisionSettings = DecisionSettings()
     handoff: HandoffSettings = HandoffSettings()

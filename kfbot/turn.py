@@ -24,6 +24,7 @@ from kfbot.grounding.writing import OnText, Writer
 from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Scope
 from kfbot.language import language_of
 from kfbot.messages import ButtonAction, Citation, ConversationId, OutboundKind, Sender
+from kfbot.templates import NO_SLOTS, Slots
 from kfbot.texts import Texts, texts
 
 
@@ -116,6 +117,8 @@ async def take_turn(
     max_wrong_percent: float = 5.0,
     writer: Writer | None = None,
     on_text: OnText | None = None,
+    slots: Slots = NO_SLOTS,
+    last_question: str | None = None,
 ) -> Outcome:
     """Answer a customer, unless an agent is in charge: then the bot is silent."""
     if not bot_may_speak(conversation):
@@ -130,6 +133,8 @@ async def take_turn(
         writer=writer,
         channel=conversation.address.channel,
         on_text=on_text,
+        slots=slots,
+        last_question=last_question,
     )
     return outcome_of(conversation, turn)
 
@@ -197,7 +202,7 @@ def _buttons(turn: Turn, language: Language) -> tuple[NewButton, ...]:
             NewButton(choice.label, "choice", f"{choice.knowledge_base}/{choice.id}")
             for choice in turn.choices
         )
-        return (*choices, NewButton(says.none_of_these, "person"))
+        return (*choices, NewButton(says.none_of_these if choices else says.person, "person"))
     if turn.decision == "answer":
         return (
             NewButton(says.helpful, "helpful"),

@@ -109,10 +109,17 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(database: Database, clock: Any, channel: FakeAdapter) -> AsyncIterator[Stage]:
+async def staged(
+    database: Database, clock: Any, channel: FakeAdapter, settings: Settings | None = None
+) -> AsyncIterator[Stage]:
     knowledge, desk = FakeKnowledgeBase(ENTRIES), FakeDesk()
     application = wire(
-        Settings(), database, knowledge, channels={"shop": channel}, desks=[desk], clock=clock
+        settings or Settings(),
+        database,
+        knowledge,
+        channels={"shop": channel},
+        desks=[desk],
+        clock=clock,
     )
     running = asyncio.create_task(application.run())
     try:
