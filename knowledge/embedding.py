@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfbot.errors import KnowledgeBaseUnavailable
+from knowledge.torch_models import torch_and_transformers
 
 if TYPE_CHECKING:
     import httpx
@@ -104,13 +104,7 @@ class HuggingFaceEmbedder:
     _BATCH = 32
 
     def __init__(self, model: str) -> None:
-        try:
-            self._torch: Any = import_module("torch")
-            transformers: Any = import_module("transformers")
-        except ImportError as error:
-            raise KnowledgeBaseUnavailable(
-                f"The embedding model {model} needs torch: `pip install 'kfbot[model]'`."
-            ) from error
+        self._torch, transformers = torch_and_transformers(f"The embedding model {model}")
         on_gpu = self._torch.cuda.is_available()
         self._device = "cuda" if on_gpu else "cpu"
         dtype = self._torch.bfloat16 if on_gpu else self._torch.float32

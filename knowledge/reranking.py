@@ -11,11 +11,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from typing import Any, Protocol
 
 from kfbot.errors import KnowledgeBaseUnavailable
 from knowledge.embedding import weights_key
+from knowledge.torch_models import torch_and_transformers
 
 logger = logging.getLogger(__name__)
 
@@ -79,13 +79,7 @@ class CrossEncoder:
     _BATCH = 16
 
     def __init__(self, model: str) -> None:
-        try:
-            self._torch: Any = import_module("torch")
-            transformers: Any = import_module("transformers")
-        except ImportError as error:
-            raise KnowledgeBaseUnavailable(
-                f"The reranker {model} needs torch: `pip install 'kfbot[model]'`."
-            ) from error
+        self._torch, transformers = torch_and_transformers(f"The reranker {model}")
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(model)
             self._model, loaded = transformers.AutoModelForSequenceClassification.from_pretrained(
