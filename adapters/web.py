@@ -71,7 +71,11 @@ class WebAdapter(ChannelAdapter):
     settings_type = WebSettings
     internal = True
     capabilities = Capabilities(
-        text_length=TEXT_LENGTH, buttons=True, pulls_replies=True, reads_transcript=True
+        text_length=TEXT_LENGTH,
+        buttons=True,
+        pulls_replies=True,
+        reads_transcript=True,
+        reads_drafts=True,
     )
 
     async def send(self, message: OutboundMessage) -> DeliveryReceipt:

@@ -48,6 +48,9 @@ class AdapterSettings(BaseModel):
     messages_per_minute: int = Field(default=20, ge=0, le=1000)
     #: Messages a second that go out over all replicas; None: as the platform has it.
     rate_per_second: float | None = Field(default=None, gt=0, le=1000)
+    #: Tokens of the chat model a UTC day; when they are spent answers are quoted. 0: no limit
+    #: but that of `[chat_model]`.
+    tokens_per_day: int = Field(default=0, ge=0)
     #: What differs here from `[handoff]`.
     handoff: HandoffSettings = HandoffSettings()
 
@@ -72,6 +75,8 @@ class Capabilities:
     edit: bool = False
     #: Shortest time between two edits of one message.
     edit_interval_seconds: float = 1.0
+    #: Edits over the whole account in any minute; None: they count as messages do.
+    edits_per_minute: int | None = None
     files: bool = False
     typing: bool = False
     threads: bool = False
@@ -90,6 +95,8 @@ class Capabilities:
     pulls_replies: bool = False
     #: The other side reads the whole transcript: not even an agent's words are pushed.
     reads_transcript: bool = False
+    #: It reads an answer, too, that is still being written.
+    reads_drafts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

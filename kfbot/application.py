@@ -15,6 +15,7 @@ from typing import Any
 from kfbot.adapter import ChannelAdapter
 from kfbot.admin.loads import ChatLoads
 from kfbot.answer import answer_question
+from kfbot.cases.summarising import Summarising
 from kfbot.cases.threads import CaseThreads
 from kfbot.changes import Changes
 from kfbot.conversation import HistoryMessage, Turn
@@ -73,6 +74,7 @@ class Application:
     jobs: JobStore
     loads: ChatLoads
     case_threads: CaseThreads
+    summarising: Summarising
     typing: TypingSign
     keys: KeyStore
     changes: Changes
@@ -96,6 +98,7 @@ class Application:
             tasks.create_task(self.loads.run(), name="loads")
             tasks.create_task(self.waiting.run(), name="waiting")
             tasks.create_task(self.case_threads.run(), name="case-threads")
+            tasks.create_task(self.summarising.run(), name="summaries")
             try:
                 # Not a task beside the channels: they stay open until it has finished what it
                 # holds.

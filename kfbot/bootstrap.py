@@ -15,6 +15,7 @@ from kfbot.adapter import ChannelAdapter
 from kfbot.admin.admin import Admin
 from kfbot.admin.loads import ChatLoads
 from kfbot.application import Application
+from kfbot.cases.summarising import Summarising
 from kfbot.cases.talk import CaseTalk
 from kfbot.cases.threads import CaseThreads, agents_chats
 from kfbot.changes import Changes
@@ -44,6 +45,7 @@ from kfbot.store.dead_letters import DeadLetterStore
 from kfbot.store.desk import desk_stores
 from kfbot.store.engine import Database
 from kfbot.store.feedback import FeedbackStore
+from kfbot.store.growing import DraftStore
 from kfbot.store.jobs import JobStore
 from kfbot.store.keys import KeyStore
 from kfbot.store.manners import MannersStore
@@ -52,9 +54,12 @@ from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.presence import Presence, new_owner
 from kfbot.store.proposals import ProposalStore
 from kfbot.store.reports import ReportStore
+from kfbot.store.summaries import SummaryStore
+from kfbot.store.token_use import TokenUse
 from kfbot.store.transcripts import TranscriptStore
 from kfbot.store.unanswered import UnansweredStore
 from kfbot.store.waiting import WaitingStore
+from kfbot.streaming import Streaming
 from kfbot.typing_sign import TypingSign
 from kfbot.upkeep import Upkeep
 
@@ -111,15 +116,25 @@ async def open_knowledge(
 
 
 @asynccontextmanager
-async def open_writer(settings: Settings) -> AsyncIterator[Writer | None]:
+async def open_writer(
+    settings: Settings,
+    *,
+    use: TokenUse | None = None,
+    channels: Mapping[str, ChannelAdapter] | None = None,
+) -> AsyncIterator[Writer | None]:
     """What writes answers with the chat model of the settings; None: there is no such model.
+
+    Args:
+        use: Where tokens are counted and budgets kept; None: nowhere.
+        channels: Those that may have a budget of their own.
 
     Raises:
         SettingsError: The model cannot be used like this.
     """
     from kfbot.model.opening import open_chat_model
 
-    if (model := open_chat_model(settings.chat_model)) is None:
+    limits = {name: one.settings.tokens_per_day for name, one in (channels or {}).items()}
+    if (model := open_chat_model(settings.chat_model, use=use, by_channel=limits)) is None:
         yield None
         return
     try:
@@ -178,7 +193,7 @@ async def build(
     async with (
         open_database(settings) as database,
         open_knowledge(here, database, report, models=models, copies=copies) as knowledge,
-        open_writer(settings) as writer,
+        open_writer(settings, use=TokenUse(database), channels=channels) as writer,
         Presence(database, owner),
     ):
         clock = DatabaseClock(database)
@@ -224,6 +239,10 @@ def wire(
     database.subscribe(changes.announce)
     stores = _stores(database, channels, clock, owner)
     rules = rules_of(settings.handoff, channels)
+    summarising = Summarising(
+        writer, SummaryStore(database), stores.conversations, stores.transcripts
+    )
+    desks = (*desks, summarising)
     case_threads = CaseThreads(stores.threads, channels)
     outbox = Outbox(stores.messages, channels, clock, case_threads)
     scopes = scopes_of(settings.knowledge, channels)
@@ -262,6 +281,7 @@ def wire(
             settings, database, knowledge, writer, stores, channels, admin, typing, clock
         ),
         outbox=outbox,
+        streaming=Streaming(DraftStore(database, clock), channels, clock, settings.chat_model),
         channels=channels,
         desks=desks,
         changes=changes,
@@ -285,6 +305,7 @@ def wire(
         jobs=stores.jobs,
         loads=loads,
         case_threads=case_threads,
+        summarising=summarising,
         typing=typing,
         waiting=Waiting(
             WaitingStore(database, clock),

@@ -31,6 +31,14 @@ class Usage:
     #: From the first request to its first token, in milliseconds; 0: there was none.
     first_token_ms: float = 0.0
 
+    def add(self, other: Usage) -> None:
+        """Count what another counted; several completions of a turn may run at the same time."""
+        self.model = other.model or self.model
+        self.requests += other.requests
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        self.first_token_ms = self.first_token_ms or other.first_token_ms
+
     def as_data(self) -> dict[str, Any]:
         """What is stored with a turn; empty where no model was asked."""
         if not self.requests:

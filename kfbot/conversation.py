@@ -89,6 +89,8 @@ class Case:
     first_reply_at: datetime | None = None
     closed_at: datetime | None = None
     outcome: Literal["resolved", "handed_back"] | None = None
+    #: What a chat model says it is about, by language; "": nothing that was said.
+    summary: Mapping[Language, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from kfbot.batching import Batch
 from kfbot.cases.talk import CaseTalk
 from kfbot.conversation import Choice, Conversation, State, bot_may_speak
 from kfbot.etiquette import OVERHEARD_MAX_WRONG_PERCENT, answerable
-from kfbot.grounding.writing import Writer
+from kfbot.grounding.writing import OnText, Writer
 from kfbot.handoff.escalation import Escalation
 from kfbot.knowledge_base import NOTHING, KnowledgeBase, Scope
 from kfbot.language import language_of
@@ -96,8 +96,13 @@ class Dialogue:
         """
         return bot_may_speak(conversation) or await self._escalation.stands_in(conversation)
 
-    async def respond(self, conversation: Conversation, batch: Batch) -> Outcome:
+    async def respond(
+        self, conversation: Conversation, batch: Batch, *, on_text: OnText | None = None
+    ) -> Outcome:
         """What a batch leads to.
+
+        Args:
+            on_text: Told what a chat model writes, as it grows; it may come to something else.
 
         Raises:
             StoreUnavailable: Nothing was changed; try again.
@@ -107,9 +112,9 @@ class Dialogue:
             return await self._case_talk.respond(conversation, event)
         if self._is_customers(event) and await self._escalation.stands_in(conversation):
             bots = replace(conversation, state=State.BOT)
-            outcome = await self._respond(bots, batch, event)
+            outcome = await self._respond(bots, batch, event, on_text)
             return self._escalation.still_waiting(conversation, outcome)
-        return self._escalation.told(await self._respond(conversation, batch, event))
+        return self._escalation.told(await self._respond(conversation, batch, event, on_text))
 
     def told(self, outcome: Outcome) -> Outcome:
         """An outcome that was not found here, with the same words where nobody is there."""
@@ -123,12 +128,16 @@ class Dialogue:
         return isinstance(event, MessageEdited | ButtonPressed)
 
     async def _respond(
-        self, conversation: Conversation, batch: Batch, event: InboundEvent | None
+        self,
+        conversation: Conversation,
+        batch: Batch,
+        event: InboundEvent | None,
+        on_text: OnText | None,
     ) -> Outcome:
         if isinstance(event, MessageReceived):
-            return await self._received(conversation, batch, event)
+            return await self._received(conversation, batch, event, on_text)
         if isinstance(event, MessageEdited):
-            return await self._edited(conversation, batch, event)
+            return await self._edited(conversation, batch, event, on_text)
         if isinstance(event, ButtonPressed):
             return await self._pressed(conversation, event)
         if isinstance(event, OwnershipChanged):
@@ -143,7 +152,11 @@ class Dialogue:
         return Outcome(before=conversation, after=conversation)
 
     async def _received(
-        self, conversation: Conversation, batch: Batch, event: MessageReceived
+        self,
+        conversation: Conversation,
+        batch: Batch,
+        event: MessageReceived,
+        on_text: OnText | None,
     ) -> Outcome:
         if event.sender.role == "agent":
             agent = event.sender.display_name or event.sender.id
@@ -158,7 +171,7 @@ class Dialogue:
             return refusal
         if command is not None:
             return await self._admin.turn_away(conversation, event, command)
-        return await self._asked(conversation, batch, event)
+        return await self._asked(conversation, batch, event, on_text)
 
     async def _refusal(
         self, conversation: Conversation, batch: Batch, event: MessageReceived
@@ -173,7 +186,11 @@ class Dialogue:
         return None if verdict == "answer" else Outcome(before=conversation, after=conversation)
 
     async def _asked(
-        self, conversation: Conversation, batch: Batch, event: MessageReceived
+        self,
+        conversation: Conversation,
+        batch: Batch,
+        event: MessageReceived,
+        on_text: OnText | None,
     ) -> Outcome:
         if event.is_edited and await self._is_answered(conversation, event):
             return Outcome(before=conversation, after=conversation)
@@ -186,7 +203,7 @@ class Dialogue:
             said := wordless_outcome(conversation, event, context.history)
         ):
             return said
-        outcome = await self._ask(conversation, context, event.text, self._scope(event))
+        outcome = await self._ask(conversation, context, event.text, self._scope(event), on_text)
         return await self._escalation.reconsidered(outcome, event.text, context.last)
 
     async def _is_answered(self, conversation: Conversation, event: MessageReceived) -> bool:
@@ -208,6 +225,8 @@ class Dialogue:
             self._knowledge,
             scope=self._scopes.get(conversation.address.channel, NOTHING),
             max_wrong_percent=min(self._max_wrong_percent, OVERHEARD_MAX_WRONG_PERCENT),
+            writer=self._writer,
+            channel=conversation.address.channel,
         )
         if turn.decision != "answer":
             return nothing
@@ -226,7 +245,12 @@ class Dialogue:
         )
 
     async def _ask(
-        self, conversation: Conversation, context: Context, question: str, scope: Scope
+        self,
+        conversation: Conversation,
+        context: Context,
+        question: str,
+        scope: Scope,
+        on_text: OnText | None,
     ) -> Outcome:
         if bot_may_speak(conversation):
             self._on_turn(conversation.address)
@@ -238,12 +262,17 @@ class Dialogue:
             scope=scope,
             max_wrong_percent=self._max_wrong_percent,
             writer=self._writer,
+            on_text=on_text,
             slots=self._slots,
             last_question=context.last.question if context.last else None,
         )
 
     async def _edited(
-        self, conversation: Conversation, batch: Batch, event: MessageEdited
+        self,
+        conversation: Conversation,
+        batch: Batch,
+        event: MessageEdited,
+        on_text: OnText | None,
     ) -> Outcome:
         """After the answer an edit is a new question only if more than its form changed.
 
@@ -258,7 +287,9 @@ class Dialogue:
         changed = _as_said(event, said)
         if said is not None and (command := parse(event.text, mistyped=self._admin.is_admin(said))):
             was_given = parse(said.text, mistyped=True) == command
-            return nothing if was_given else await self._received(conversation, batch, changed)
+            if was_given:
+                return nothing
+            return await self._received(conversation, batch, changed, on_text)
         found = await self._transcripts.answered_question(conversation.id, event.message_id)
         if found is None:
             return nothing
@@ -271,7 +302,7 @@ class Dialogue:
         if (refusal := await self._refusal(conversation, batch, changed)) is not None:
             return refusal
         context = await self._context(conversation, batch)
-        return await self._ask(conversation, context, reads, self._scope(event))
+        return await self._ask(conversation, context, reads, self._scope(event), on_text)
 
     async def _pressed(self, conversation: Conversation, event: ButtonPressed) -> Outcome:
         button = await self._conversations.find_button(conversation.id, event.token)
@@ -318,7 +349,14 @@ class Dialogue:
         return outcome_of(conversation, person_turn(asked or words, texts(language_of(words))))
 
     async def _choose(self, conversation: Conversation, choice: Choice, scope: Scope) -> Outcome:
-        turn = await chosen_turn(choice, self._knowledge, scope=scope)
+        turn = await chosen_turn(
+            choice,
+            self._knowledge,
+            scope=scope,
+            writer=self._writer,
+            asked=await self._transcripts.last_question(conversation.id) or "",
+            channel=conversation.address.channel,
+        )
         # What was said before the choices were offered is not looked through: it is asked for.
         turn = filled(turn, (), self._slots, language_of(choice.label))
         return outcome_of(conversation, turn)

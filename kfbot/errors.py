@@ -19,6 +19,7 @@ KfbotError
 ├── ChatModelError
 │   ├── ChatModelUnavailable      try later (retry_after_seconds)
 │   └── CompletionInvalid         the model's text cannot be used
+│       └── CompletionUnsupported its passages do not say it (carries what they lack)
 ├── ConversationChanged           somebody else moved the conversation on; read it again
 ├── ServerRefused                 the running server said no to a command
 └── AlreadyRunning                another process owns the data folder
@@ -129,6 +130,15 @@ class ChatModelUnavailable(ChatModelError):
 
 class CompletionInvalid(ChatModelError):
     """The chat model answered something that cannot be used."""
+
+
+class CompletionUnsupported(CompletionInvalid):
+    """Too much of what the chat model wrote is not in its passages."""
+
+    def __init__(self, message: str, *, dropped: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        #: By sentence, what its passage lacked.
+        self.dropped = dropped
 
 
 class ConversationChanged(KfbotError):

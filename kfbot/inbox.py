@@ -27,6 +27,7 @@ from kfbot.store.messages import MessageStore
 from kfbot.store.notices import LANE, conversation_notice
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.work import StoredEvent
+from kfbot.streaming import Streaming
 from kfbot.turn import Load, Outcome, failed_turn
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Inbox:
         outcomes: OutcomeStore,
         dialogue: Dialogue,
         outbox: Outbox,
+        streaming: Streaming,
         channels: Mapping[str, ChannelAdapter],
         desks: Sequence[AgentDesk],
         changes: Changes,
@@ -76,6 +78,7 @@ class Inbox:
         self._outcomes = outcomes
         self._dialogue = dialogue
         self._outbox = outbox
+        self._streaming = streaming
         self._channels = channels
         self._desks = desks
         self._changes = changes
@@ -272,7 +275,8 @@ class Inbox:
             await self._give_in(lane, conversation, batch)
             return False
         try:
-            outcome = await self._dialogue.respond(conversation, batch)
+            async with self._streaming.showing(lane, conversation, batch.events) as on_text:
+                outcome = await self._dialogue.respond(conversation, batch, on_text=on_text)
             await self._commit(lane, batch, outcome)
         except (StoreUnavailable, ConversationChanged):
             raise

@@ -144,6 +144,7 @@ class KnowledgeBase(Protocol):
         where: Mapping[str, str] | None = None,
         limit: int = 10,
         earlier: Sequence[str] = (),
+        standalone: bool = False,
     ) -> Retrieval:
         """Find passages for a question in the named knowledge bases (None: in all).
 
@@ -155,6 +156,7 @@ class KnowledgeBase(Protocol):
             earlier: Messages before the question, oldest first, of which the last few are read:
                 what the question leaves out is taken from them, the nearer the sooner. A passage
                 that one of them says in full is not found again.
+            standalone: The question leaves nothing out: nothing is taken from `earlier`.
 
         Raises:
             KnowledgeBaseUnavailable: It cannot be asked now.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +60,24 @@ async def open_reranking(
         )
     finally:
         await reranker.aclose()
+
+
+def mask_texts(texts: Sequence[str]) -> tuple[str, ...]:
+    """The texts with private data of every kind masked, for what leaves the house."""
+    from knowledge.cleaning.masking import mask_texts as mask
+
+    return mask(texts)
+
+
+def export_bundled(folder: Path) -> None:
+    """Write the bundled embedding model as a folder that transformers reads.
+
+    Raises:
+        KnowledgeBaseUnavailable: Its weights are missing or damaged.
+    """
+    from knowledge.e5.export import export
+
+    export(folder)
 
 
 async def check_embedding(settings: Settings, report: Callable[[str], None]) -> tuple[str, int]:

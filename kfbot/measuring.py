@@ -166,7 +166,7 @@ async def _bench_of(
     with TemporaryDirectory(prefix="kfbot-calibrate-") as folder:
         apart = _apart(settings, Path(folder), files)
         if not files:
-            await _check_schema(apart)
+            await check_schema(apart)
         async with Database(apart.database_url) as database, AsyncExitStack() as stack:
             base = None
             if files:
@@ -220,7 +220,12 @@ def _apart(settings: Settings, folder: Path, files: Mapping[str, Sequence[str]])
     return settings.model_copy(update=changed)
 
 
-async def _check_schema(settings: Settings) -> None:
+async def check_schema(settings: Settings) -> None:
+    """Make sure that the database can be read as it is; nothing is changed.
+
+    Raises:
+        StoreUnavailable: It is new, or another version's.
+    """
     state = (await find_schema(settings.database_url)).state
     if state == "new":
         raise StoreUnavailable("nothing is loaded yet: kfbot knowledge load")

@@ -66,8 +66,13 @@ class EndpointSettings(Section):
 
 
 class ChatModelSettings(EndpointSettings):
-    """`[chat_model]`: the model that writes answers; without one they are quoted."""
+    """`[chat_model]`: the model that writes answers; without one they are quoted.
 
+    Without base_url `model` is a folder or a Hugging Face name, loaded into this process.
+    """
+
+    #: A folder that `kfbot model tune` made, for a model in this process.
+    adapter: str = ""
     #: Further endpoints, asked in this order while those before them do not answer.
     fallbacks: tuple[EndpointSettings, ...] = ()
     #: For a whole completion.
@@ -96,6 +101,10 @@ class ChatModelSettings(EndpointSettings):
             raise ValueError("base_url is missing: the other settings are about that endpoint")
         if any(not one.base_url for one in self.fallbacks):
             raise ValueError("fallbacks: base_url is missing")
+        if self.fallbacks and not self.base_url:
+            raise ValueError("fallbacks: they stand behind an endpoint, and base_url is missing")
+        if self.adapter and self.base_url:
+            raise ValueError("adapter: an endpoint has its own; kfbot model serve --adapter FOLDER")
         return self
 
 

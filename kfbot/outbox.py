@@ -156,8 +156,28 @@ class Outbox:
         adapter = self._channels.get(channel)
         if adapter is None:
             raise ChannelUnavailable(channel, "no such channel is configured")
+        edits = stored.replaces and adapter.capabilities.edit
+        if edits and (edited := await self._edit(adapter, stored)) is not None:
+            return edited
         sent = adapter.send(stored.message)
         return await answered(adapter, sent, seconds=SEND_TIMEOUT_SECONDS)
+
+    async def _edit(self, adapter: ChannelAdapter, stored: StoredMessage) -> DeliveryReceipt | None:
+        """Put the message in the place of what was shown of it; None: it has to be sent.
+
+        Raises:
+            ChannelUnavailable: Not now; once. What a platform cannot edit must not be lost.
+        """
+        receipt = DeliveryReceipt(stored.replaces)
+        try:
+            edited = adapter.edit(receipt, stored.message)
+            await answered(adapter, edited, seconds=SEND_TIMEOUT_SECONDS)
+        except ChannelError as error:
+            if isinstance(error, ChannelUnavailable) and not stored.attempts:
+                raise
+            logger.warning("sent anew: %s", error, extra={"event": "edit_refused"})
+            return None
+        return receipt
 
     async def _failed(
         self, conversation: Conversation, stored: StoredMessage, error: ChannelError

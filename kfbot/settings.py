@@ -334,8 +334,18 @@ def _absolute(settings: Settings, base: Path) -> Settings:
             "embedding": settings.embedding.model_copy(
                 update={"model": str(base / model) if (base / model).is_dir() else model}
             ),
+            "chat_model": _absolute_chat_model(settings.chat_model, base),
         }
     )
+
+
+def _absolute_chat_model(section: ChatModelSettings, base: Path) -> ChatModelSettings:
+    folder = base / section.model
+    is_folder = bool(section.model) and not section.base_url and folder.is_dir()
+    update = {"model": str(folder)} if is_folder else {}
+    if section.adapter:
+        update["adapter"] = str(base / section.adapter)
+    return section.model_copy(update=update)
 
 
 def _absolute_source(source: str, base: Path) -> str:

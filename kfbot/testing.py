@@ -20,6 +20,7 @@ from kfbot.knowledge_base import (
     KnowledgeStatus,
     LoadReport,
     Passage,
+    PassageKind,
     Progress,
     Retrieval,
 )
@@ -42,6 +43,10 @@ class FakeAdapter(ChannelAdapter):
         self.sent: list[OutboundMessage] = []
         #: Raised by the next calls of `send`, one each.
         self.failures: list[ChannelError] = []
+        #: What messages were changed to, by the platform's id.
+        self.edited: list[tuple[str, OutboundMessage]] = []
+        #: Raised by the next calls of `edit`, one each.
+        self.edit_failures: list[ChannelError] = []
         #: Threads that were begun: chat and title.
         self.threads: list[tuple[str, str]] = []
         #: Raised by the next calls of `open_thread`, one each.
@@ -56,6 +61,11 @@ class FakeAdapter(ChannelAdapter):
             raise self.failures.pop(0)
         self.sent.append(message)
         return DeliveryReceipt((f"fake-{len(self.sent)}",))
+
+    async def edit(self, receipt: DeliveryReceipt, message: OutboundMessage) -> None:
+        if self.edit_failures:
+            raise self.edit_failures.pop(0)
+        self.edited.append((receipt.platform_ids[0], message))
 
     async def open_thread(self, chat: str, title: str) -> str:
         if self.thread_failures:
@@ -83,6 +93,10 @@ class FakeKnowledgeBase:
     """Knows a few entries (question → answer) and is as sure as their words overlap."""
 
     entries: Mapping[str, str]
+    #: What its passages are: of documents a chat model makes answers.
+    kind: PassageKind = "faq"
+    #: Entries that are documents in any case.
+    documents: Collection[str] = ()
     #: Set to make every search fail.
     broken: bool = False
     searched: list[str] = field(default_factory=list)
@@ -101,12 +115,14 @@ class FakeKnowledgeBase:
         where: Mapping[str, str] | None = None,
         limit: int = 10,
         earlier: Sequence[str] = (),
+        standalone: bool = False,
     ) -> Retrieval:
         if self.broken:
             raise KnowledgeBaseUnavailable("the fake is broken")
         self.searched.append(query)
-        self.leaned_on += earlier
-        asked = [query, *(f"{before} {query}" for before in earlier)]
+        taken = () if standalone else earlier
+        self.leaned_on += taken
+        asked = [query, *(f"{before} {query}" for before in taken)]
         ranked = sorted(
             (
                 (max(_overlap(one, question) for one in asked), question)
@@ -120,7 +136,7 @@ class FakeKnowledgeBase:
         return Retrieval(
             query=query,
             passages=passages,
-            evidence={"faq": evidence_for(wanted)},
+            evidence={kind: evidence_for(wanted, kind) for kind in {one.kind for one in passages}},
             calibrations={"fake": self.calibration} if self.calibration else {},
         )
 
@@ -202,7 +218,7 @@ class FakeKnowledgeBase:
             knowledge_base="fake",
             document_id=f"entry-{number}",
             chunk_id=f"chunk-{number}",
-            kind="faq",
+            kind="document" if question in self.documents else self.kind,
             title=question,
             text=self.entries[question],
             question=question,
@@ -258,18 +274,19 @@ class FakeChatModel:
         self.closed = True
 
 
-def evidence_for(decision: str) -> dict[str, float]:
+def evidence_for(decision: str, kind: PassageKind = "faq") -> dict[str, float]:
     """Evidence that makes the bot answer, clarify or hand off, whatever the fitted numbers."""
     signals: dict[str, Signal] = {}
-    for part in _parts(confidence.model("faq", "first")):
+    any_ = replace(_ANY, kind=kind)
+    for part in _parts(confidence.model(kind, "first")):
         signals |= part.signals
     for strength in range(30, -31, -1):
         evidence = {
             name: signal.mean + strength / 10 * math.copysign(signal.scale, signal.weight)
             for name, signal in signals.items()
         } | {"foreign": 0.0}
-        found = Retrieval(query="", passages=(_ANY, replace(_ANY, question="other")))
-        if confidence.assess(replace(found, evidence={"faq": evidence}), 5.0).decision == decision:
+        found = Retrieval(query="", passages=(any_, replace(any_, question="other")))
+        if confidence.assess(replace(found, evidence={kind: evidence}), 5.0).decision == decision:
             return evidence
     raise ValueError(f"no evidence leads to {decision}")
 

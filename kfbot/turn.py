@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from kfbot.answer import answer_question, answered
+from kfbot.answer import answer_question, answered, written
+from kfbot.chat_model import Usage
 from kfbot.conversation import (
     Choice,
     Conversation,
@@ -140,9 +141,21 @@ async def take_turn(
 
 
 async def chosen_turn(
-    choice: Choice, knowledge: KnowledgeBase, *, scope: Scope = EVERYTHING
+    choice: Choice,
+    knowledge: KnowledgeBase,
+    *,
+    scope: Scope = EVERYTHING,
+    writer: Writer | None = None,
+    asked: str = "",
+    channel: str = "",
+    on_text: OnText | None = None,
 ) -> Turn:
-    """Answer with the entry that the customer chose among those offered."""
+    """Answer with the entry that the customer chose among those offered.
+
+    Args:
+        writer: Puts what a document says into an answer; None: it is quoted.
+        asked: What the choices were offered for; "": nobody knows.
+    """
     language = language_of(choice.label)
     try:
         within = scope.only(choice.knowledge_base) if choice.knowledge_base else scope
@@ -155,7 +168,15 @@ async def chosen_turn(
             passage.document_id,
         ):
             # The customer says so: nothing is surer.
-            return answered(choice.label, replace(found, passages=(passage,)), 1.0)
+            turn = answered(choice.label, replace(found, passages=(passage,)), 1.0)
+            if writer is None:
+                return turn
+            question, usage = asked.rsplit("\n", 1)[-1] or choice.label, Usage()
+            turn = await written(
+                writer, turn, question, language_of(question, language), usage,
+                channel=channel, on_text=on_text,
+            )  # fmt: skip
+            return replace(turn, usage={**usage.as_data(), **turn.usage})
     return person_turn(choice.label, texts(language), "unsure")
 
 

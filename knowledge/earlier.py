@@ -68,21 +68,29 @@ NOTHING_EARLIER = Earlier((), np.zeros((0, 0), np.float32))
 
 
 async def embedded(
-    query: str, earlier: Sequence[str], embed: Callable[[str], Awaitable[Vectors]]
+    query: str,
+    earlier: Sequence[str],
+    embed: Callable[[str], Awaitable[Vectors]],
+    *,
+    standalone: bool = False,
 ) -> tuple[Vectors, Earlier]:
     """The vector of a question, and the last messages before it with theirs.
+
+    Args:
+        standalone: The question leaves nothing out: of the messages it only counts what they say.
 
     Raises:
         KnowledgeBaseUnavailable: The model does not answer.
     """
     last = [text for text in earlier[-MESSAGES:] if text.strip()]
-    texts = tuple(text[:READ_LENGTH] for text in last)
+    texts = () if standalone else tuple(text[:READ_LENGTH] for text in last)
+    said = tuple(_squeezed(text) for text in last)
     vector, *before = await asyncio.gather(
         *(embed(terms.simplify(text)) for text in (query, *texts))
     )
     if not before:
-        return vector, NOTHING_EARLIER
-    return vector, Earlier(texts, np.stack(before), tuple(_squeezed(text) for text in last))
+        return vector, replace(NOTHING_EARLIER, said=said) if said else NOTHING_EARLIER
+    return vector, Earlier(texts, np.stack(before), said)
 
 
 def completed(

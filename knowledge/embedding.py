@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import random
 import time
 from collections import deque
@@ -86,11 +87,19 @@ def open_embedder(
 
 
 class _Prefixes:
-    """The e5 family was trained with a word before each text; other models were not."""
+    """What a model was trained to have before each text: as its folder says, or as e5 has it."""
 
     def __init__(self, model: str) -> None:
         is_e5 = "e5" in model.lower()
         self.query, self.passage = ("query: ", "passage: ") if is_e5 else ("", "")
+        try:
+            # As sentence-transformers keeps them.
+            said = (Path(model) / "config_sentence_transformers.json").read_text("utf-8")
+            prompts = json.loads(said)["prompts"]
+            self.query = str(prompts["query"])
+            self.passage = str(prompts.get("passage", prompts.get("document", "")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return
 
 
 class HuggingFaceEmbedder:

@@ -136,6 +136,7 @@ class Knowledge:
         where: Mapping[str, str] | None = None,
         limit: int = 10,
         earlier: Sequence[str] = (),
+        standalone: bool = False,
     ) -> Retrieval:
         """Find passages for a question in the named knowledge bases (None: in all).
 
@@ -150,7 +151,8 @@ class Knowledge:
         if not (serving := self._in_service(chosen, language_of(query))):
             return Retrieval(query=query)
         began = time.perf_counter()
-        vector, before = await embedded(query, earlier, self._batching.embed_query)
+        embed = self._batching.embed_query
+        vector, before = await embedded(query, earlier, embed, standalone=standalone)
         embed_ms = (time.perf_counter() - began) * 1000
         question = Question.of(query, before.mixed_into(vector))
         likely = await self._service.guide.choose(question, serving)

@@ -237,7 +237,7 @@ async def _choices(
         # Milliseconds each, and many questions may be at this point: others get their turn.
         await asyncio.sleep(0)
     # All that may be read of, at once: from a server everything else would be waiting.
-    more = len(earlier.texts)
+    more = len(earlier.said)
     wanted = [one.points[: max(limit, ranking.close_race(one)) + more].tolist() for one in ranked]
     payloads = await index.payloads(list(chain(*wanted)))
     return [
@@ -258,7 +258,7 @@ def _fresh(
     earlier: Earlier,
 ) -> ranking.Ranked:
     """Without documents of which what would be shown has been said before."""
-    if not earlier.texts:
+    if not earlier.said:
         return ranked
     said: list[bool] = []
     for document, point in zip(ranked.documents.tolist(), ranked.points.tolist(), strict=True):

@@ -62,6 +62,8 @@ class SlackAdapter(ChannelAdapter):
         buttons=True,
         edit=True,
         edit_interval_seconds=1.5,
+        # chat.update is of tier 3: "50+ per minute", for the app in a workspace.
+        edits_per_minute=50,
         files=True,
         typing=True,
         threads=True,

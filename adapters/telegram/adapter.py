@@ -54,7 +54,8 @@ class TelegramAdapter(ChannelAdapter):
         text_length=TEXT_LENGTH,
         buttons=True,
         edit=True,
-        edit_interval_seconds=GROUP_SECONDS,
+        # In groups `seconds_between` keeps them further apart: edits count as messages do.
+        edit_interval_seconds=CHAT_SECONDS,
         files=True,
         typing=True,
         threads=True,

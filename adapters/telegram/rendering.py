@@ -12,21 +12,25 @@ from urllib.parse import urlsplit
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-from kfbot.messages import Button, Citation, OutboundMessage
+from kfbot.messages import Button, OutboundMessage
 
 #: Telegram's limit, in UTF-16 units of the text as it is seen.
 LIMIT = 4096
 #: Longest text that the core gives us, in characters, of at most two units each: with its sources
 #: it stays within the limit.
 TEXT_LENGTH = 1800
-SOURCES = 4
-_SOURCE_LENGTH = 50
+#: As many as an answer is written from.
+SOURCES = 6
+#: All of their names together; four or fewer have an equal share of it.
+_SOURCES_LENGTH = 200
 _LABEL_LENGTH = 60
 _DEEPEST_INDENT = 3
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _TAG = re.compile(r"<[^>]*>")
 _CODE_LANGUAGE = re.compile(r"[A-Za-z0-9+#_-]{1,32}")
+#: Of a source, in a text that a chat model wrote.
+_MARK = re.compile(r"\[\d{1,2}\]")
 _INLINE_TAGS = {"strong": "b", "em": "i", "s": "s"}
 
 
@@ -41,7 +45,7 @@ def to_html(message: OutboundMessage) -> str:
     body = markdown_to_html(message.text)
     if not seen(body).strip():
         return ""
-    sources = "\n".join(_sources(message.citations))
+    sources = "\n".join(_sources(message))
     whole = f"{body}\n\n{sources}" if sources else body
     return next((form for form in (whole, body) if units(seen(form)) <= LIMIT), "")
 
@@ -94,14 +98,19 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
 
 
-def _sources(citations: Sequence[Citation]) -> Iterator[str]:
-    shown: dict[str, None] = {}
-    for citation in citations:
+def _sources(message: OutboundMessage) -> Iterator[str]:
+    """A line for each source, under the numbers that the text has for it."""
+    length = _SOURCES_LENGTH // min(max(len(message.citations), 4), SOURCES)
+    shown: dict[str, list[int]] = {}
+    for number, citation in enumerate(message.citations, start=1):
         parts = (citation.title or citation.id, citation.heading)
         name = " › ".join(" ".join(cleaned(part).split()) for part in parts if part)
-        shown.setdefault(_link(citation.url, _escape(cut(name, _SOURCE_LENGTH))))
-    for number, source in enumerate(list(shown)[:SOURCES], start=1):
-        yield f"[{number}] {source}"
+        source = _link(citation.url, _escape(cut(name, length)))
+        shown.setdefault(source, []).append(number)
+    is_marked = _MARK.search(message.text) is not None
+    for place, (source, numbers) in enumerate(list(shown.items())[:SOURCES], start=1):
+        marks = "".join(f"[{number}]" for number in (numbers if is_marked else [place]))
+        yield f"{marks} {source}"
 
 
 def _blocks(nodes: Sequence[SyntaxTreeNode], depth: int, open_: frozenset[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kfbot.conversation import Case, Conversation, State
+from kfbot.conversation import Case, Conversation, Language, State
 from kfbot.language import language_of, last_spoken
 from kfbot.messages import OutboundKind
 from kfbot.store.transcripts import TranscriptMessage
@@ -134,7 +134,7 @@ def post_of(thread: CaseThread, said: Sequence[TranscriptMessage], *, is_whole: 
     """
     says = says_for(said, thread.case)
     is_new = not thread.shown_state
-    parts = [_opening(thread, says)] if is_new else []
+    parts = _opening(thread, says) if is_new else []
     if not is_whole:
         parts.append(says.earlier)
     parts += [shown for one in said if (shown := _said(one, says))]
@@ -158,14 +158,17 @@ def _escaped(found: re.Match[str]) -> str:
     return found[0] + "\\" if found[0].isdigit() else f"\\{found[0]}"
 
 
-def _opening(thread: CaseThread, says: ThreadTexts) -> str:
-    language = "zh" if says is thread_texts("zh") else "en"
-    return says.opened.format(
+def _opening(thread: CaseThread, says: ThreadTexts) -> list[str]:
+    language: Language = "zh" if says is thread_texts("zh") else "en"
+    opened = says.opened.format(
         case=thread.case.id,
         reason=command_texts(language).names.get(thread.case.reason, thread.case.reason),
         customer=plain(_line(thread.customer_name)) or "–",
         channel=plain(thread.conversation.address.channel),
     )
+    if not (summary := thread.case.summary.get(language, "")):
+        return [opened]
+    return [opened, f"{says.summary}\n{_quoted(summary, says, is_markup=False)}"]
 
 
 def _said(message: TranscriptMessage, says: ThreadTexts) -> str:

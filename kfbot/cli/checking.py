@@ -42,12 +42,15 @@ CHANNEL_SECONDS = 15.0
 _MARKS = {"ok": "✓", "note": "–", "wrong": "✗"}
 
 
+State = Literal["ok", "note", "wrong"]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line of the table; only "wrong" stops the bot."""
 
     what: str
-    state: Literal["ok", "note", "wrong"]
+    state: State
     text: str
 
 
@@ -261,6 +264,19 @@ async def _look_at_models(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
 
 
+async def _look_at_chat_model(settings: Settings) -> AsyncIterator[Finding]:
+    if not settings.chat_model.base_url:
+        return
+    from kfbot.model.opening import check_endpoints
+
+    states = await check_endpoints(settings.chat_model)
+    # As long as another endpoint answers nobody misses this one.
+    fault: State = "wrong" if all(one.fault for one in states) else "note"
+    for state in states:
+        text = state.fault or f"{state.model} answers at {state.address}"
+        yield Finding("chat model", fault if state.fault else "ok", text)
+
+
 async def _look_at_qdrant(settings: Settings) -> AsyncIterator[Finding]:
     if not settings.qdrant.url:
         return
@@ -282,5 +298,6 @@ _LOOKS: tuple[tuple[str, _Look], ...] = (
     ("integrity", _look_at_integrity),
     ("knowledge", _look_at_knowledge),
     ("embedding", _look_at_models),
+    ("chat model", _look_at_chat_model),
     ("qdrant", _look_at_qdrant),
 )

@@ -32,6 +32,8 @@ _STAGES = {
     "asking": "Asking",
     "copying": "Copying (MB)",
     "checking": "Checking the copy",
+    "loading": "Loading the model (%)",
+    "measuring": "Measuring the model",
 }
 
 

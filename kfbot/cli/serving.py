@@ -32,12 +32,13 @@ async def serve(settings: Settings) -> None:
     configure_logging(settings.log_format)
     with owning(settings) as place:
         working = asyncio.create_task(_serve(settings, place), name="serve")
-        _stop_on_signals(working)
+        stop_on_signals(working)
         with suppress(asyncio.CancelledError):
             await working
 
 
-def _stop_on_signals(working: asyncio.Task[None]) -> None:
+def stop_on_signals(working: asyncio.Task[None]) -> None:
+    """Cancel a task at the first SIGTERM or SIGINT; a second one is not caught any more."""
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from kfbot.chat_model import ChatModel, Usage
+from kfbot.chat_model import ChatModel, Usage, estimated_tokens
 from kfbot.conversation import HistoryMessage, Language
 from kfbot.errors import CompletionInvalid
-from kfbot.grounding.prompting import NO_ANSWER, answer_prompt
+from kfbot.grounding.draft import Draft, Judge
+from kfbot.grounding.judging import is_for_the_judge, judged
+from kfbot.grounding.merging import merged
+from kfbot.grounding.prompting import answer_prompt
 from kfbot.grounding.sentences import SentenceStream
-from kfbot.grounding.support import check
+from kfbot.grounding.support import Verdict
 from kfbot.knowledge_base import Passage
+from kfbot.language import language_of
 from kfbot.model_settings import AnswerSettings, ChatModelSettings
 
 #: Told the text of the answer so far each time it has grown; nothing in it is unchecked.
 OnText = Callable[[str], Awaitable[None]]
 
-_MARK = re.compile(r"\s*\[(\d{1,2})\]")
+#: The longest answer of a length, in tokens; a setting may allow less.
+_TOKENS = {"short": 160, "normal": 400, "detailed": 8192}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +31,7 @@ class Written:
 
     #: With "[1]" behind what the first of the passages says.
     text: str
-    #: Those that are cited, in the order of their numbers.
+    #: Those that are cited, in the order of their numbers; `quote` is what the answer rests on.
     passages: tuple[Passage, ...]
     #: Sentences that were taken out, by what their passage lacked.
     dropped: tuple[str, ...] = ()
@@ -41,6 +45,11 @@ class Writer:
     settings: ChatModelSettings = field(default_factory=ChatModelSettings)
     style: AnswerSettings = field(default_factory=AnswerSettings)
 
+    @property
+    def max_tokens(self) -> int:
+        """The longest answer in this style."""
+        return min(self.settings.answer_tokens, _TOKENS[self.style.length])
+
     async def write(
         self,
         question: str,
@@ -52,69 +61,59 @@ class Writer:
         channel: str = "",
         on_text: OnText | None = None,
     ) -> Written | None:
-        """Answer from passages, the best first; None: they do not answer.
+        """Answer from passages, the best first; None: the model says that they do not answer.
+
+        What was told as it grew may come to nothing: the whole may be refused, or be worth less
+        than a quote.
 
         Raises:
             ChatModelUnavailable: There is no answer, or not all of it.
-            CompletionInvalid: Nothing that the model wrote is in the passages.
+            CompletionUnsupported: Too much of what the model wrote is not in the passages.
+            CompletionInvalid: There is no room for a passage, or what came is no completion.
         """
         prompt, shown = answer_prompt(
             question,
-            passages,
+            found := merged(passages),
             history=history,
             language=language,
             style=self.style,
-            budget_tokens=self.model.context_tokens - self.settings.answer_tokens,
+            budget_tokens=self.model.context_tokens - self.max_tokens,
         )
-        answer = _Answer(passages[:shown])
-        stream = SentenceStream()
-        pieces = self.model.complete(
-            prompt, max_tokens=self.settings.answer_tokens, usage=usage, channel=channel
-        )
-        async for piece in pieces:
-            for sentence in stream.feed(piece):
-                if answer.add(sentence) and on_text is not None:
-                    await on_text(answer.text)
+        if not shown:
+            raise CompletionInvalid("the passages have no room in context_tokens")
+        draft = Draft(found[:shown], question, self._judge(usage, channel))
+        waits = self._is_judged(found[:shown], language)
+        stream, ready, spent, text = SentenceStream(), [], usage.completion_tokens, ""
+        async for piece in self.model.complete(
+            prompt, max_tokens=self.max_tokens, usage=usage, channel=channel
+        ):
+            text += piece
+            ready += stream.feed(piece)
+            # A judge that is asked meanwhile would wait for the place that this completion takes.
+            while ready and not waits:
+                if await draft.add(ready.pop(0)) and on_text is not None:
+                    await on_text(draft.text)
+        is_full = max(usage.completion_tokens - spent, estimated_tokens(text)) >= self.max_tokens
+        for sentence in ready:
+            await draft.add(sentence)
         for sentence in stream.close():
-            answer.add(sentence)
-        if answer.refused:
+            await draft.add(sentence, is_cut=is_full)
+        if draft.refused:
             return None
-        if not answer.text:
-            raise CompletionInvalid("nothing of the answer is in the passages")
-        cited = tuple(answer.passages[number] for number in answer.cited)
-        return Written(text=answer.text, passages=cited, dropped=tuple(answer.dropped))
+        draft.check_whole()
+        return Written(text=draft.text, passages=draft.cited(), dropped=tuple(draft.dropped))
 
+    def _is_judged(self, passages: Sequence[Passage], language: Language) -> bool:
+        """Whether sentences on these may need the judge."""
+        if self.settings.judge != "cross_language":
+            return self.settings.judge == "always"
+        return any(language_of(one.text, language) != language for one in passages)
 
-class _Answer:
-    """What of a completion is good."""
+    def _judge(self, usage: Usage, channel: str) -> Judge:
+        async def judge(sentence: str, passage: str, verdict: Verdict) -> Verdict:
+            if not is_for_the_judge(verdict, self.settings.judge):
+                return verdict
+            says_so = await judged(sentence, passage, self.model, usage=usage, channel=channel)
+            return "supported" if says_so else "words" if verdict == "supported" else verdict
 
-    def __init__(self, passages: Sequence[Passage]) -> None:
-        self.passages = passages
-        self.text = ""
-        self.refused = False
-        #: Places of the passages, in the order in which they were first cited.
-        self.cited: list[int] = []
-        self.dropped: list[str] = []
-
-    def add(self, sentence: str) -> bool:
-        """Take a sentence in if a passage says it; True where the text has grown."""
-        if NO_ANSWER in sentence:
-            self.refused = True
-        if self.refused:
-            return False
-        words = _MARK.sub("", sentence)
-        if not words.strip():
-            return False
-        named = [int(number) - 1 for number in _MARK.findall(sentence)]
-        places = [place for place in named if 0 <= place < len(self.passages)]
-        verdict = "words"
-        for place in places or range(len(self.passages)):
-            passage = self.passages[place]
-            verdict = check(words, f"{passage.title}\n{passage.heading}\n{passage.text}")
-            if verdict == "supported":
-                if place not in self.cited:
-                    self.cited.append(place)
-                self.text += f"{words.rstrip()}[{self.cited.index(place) + 1}]"
-                return True
-        self.dropped.append(verdict)
-        return False
+        return judge

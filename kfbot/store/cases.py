@@ -142,4 +142,5 @@ def case_of(row: sa.Row[Any]) -> Case:
         first_reply_at=row.first_reply_at,
         closed_at=row.closed_at,
         outcome=row.outcome,
+        summary=row.summary,
     )

@@ -21,6 +21,7 @@ from kfbot.errors import ConversationChanged
 from kfbot.messages import ButtonAction, ConversationId
 from kfbot.store import tables
 from kfbot.store.cases import find_open_case, knowledge_base_of, open_case, update_case
+from kfbot.store.drafts import close_drafts
 from kfbot.store.engine import Database
 from kfbot.store.notices import CASES, notify
 from kfbot.store.proposals import propose
@@ -149,6 +150,8 @@ def change_owner(
         update_case(connection, conversation_id, closed_at=now, closed_by=agent, outcome=outcome)
     if after is not before:
         notify(connection, CASES)
+        # What the customer has seen of an answer the agent is to see too, before all that follows.
+        close_drafts(connection, [conversation_id], now)
     save_conversation(connection, after, now)
     return after
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -88,6 +88,22 @@ _RELEASE = (
     .values(owner=None, lease_until=None, ready_at=None)
     .returning(_lane.conversation_id)
 )
+_EPOCHS = (
+    sa.select(
+        tables.lane.c.conversation_id,
+        tables.lane.c.owner,
+        tables.lane.c.epoch,
+        tables.conversation.c.ownership_epoch,
+        tables.draft.c.conversation_id.label("drafted"),
+    )
+    .join_from(
+        tables.lane, tables.conversation, tables.lane.c.conversation_id == tables.conversation.c.id
+    )
+    .join(
+        tables.draft, tables.draft.c.conversation_id == tables.lane.c.conversation_id, isouter=True
+    )
+    .where(tables.lane.c.conversation_id.in_(sa.bindparam("conversations", expanding=True)))
+)
 _SET_READY = {
     dialect: statement.on_conflict_do_update(
         index_elements=[_lane.conversation_id],
@@ -98,6 +114,25 @@ _SET_READY = {
         ("postgresql", postgresql_insert(tables.lane)),
     )
 }
+
+
+def epochs_of_held(
+    connection: sa.Connection, lanes: Sequence[Lane]
+) -> tuple[dict[tuple[int, str | None, int], int], list[int]]:
+    """The ownership epochs of the conversations, by lanes as they are now.
+
+    Returns:
+        And in which of those that are still held an answer was shown as it grew.
+    """
+    ids = [lane.conversation_id for lane in lanes]
+    held = {lane.key for lane in lanes}
+    epochs, drafted = {}, []
+    for row in connection.execute(_EPOCHS, {"conversations": ids}):
+        key = (row.conversation_id, row.owner, row.epoch)
+        epochs[key] = row.ownership_epoch
+        if row.drafted is not None and key in held:
+            drafted.append(row.conversation_id)
+    return epochs, drafted
 
 
 def set_ready(connection: sa.Connection, conversation_ids: Iterable[int], now: datetime) -> None:

@@ -4,7 +4,7 @@ A notice is a short word: `lane` (there is work), `cases` (one was opened, or ch
 `conversation 12` (something in it changed),
 `chat web/abc` (a conversation began there), `knowledge samples` (it was loaded), `agents`
 (agents, teams or sessions changed), `assigned 12 anna` (anna gave its case to another agent),
-`typing 12` (its agent is writing).
+`typing 12` (its agent is writing), `draft 12` (an answer in it has grown).
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ def assigned_notice(conversation_id: int, by: str) -> str:
 def typing_notice(conversation_id: int) -> str:
     """Its agent is writing."""
     return f"typing {conversation_id}"
+
+
+def draft_notice(conversation_id: int) -> str:
+    """An answer that is being written in this conversation has grown."""
+    return f"draft {conversation_id}"
 
 
 def chat_notice(address: ConversationId) -> str:

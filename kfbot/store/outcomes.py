@@ -27,11 +27,12 @@ from kfbot.store.conversations import (
     moved_with,
     save_conversation,
 )
+from kfbot.store.drafts import close_drafts_of, keep_drafts, said_instead, take_drafts
 from kfbot.store.engine import Database
 from kfbot.store.events import storable
 from kfbot.store.hanging import hangs_under
 from kfbot.store.jobs import add_asked_job
-from kfbot.store.lanes import Lane
+from kfbot.store.lanes import Lane, epochs_of_held
 from kfbot.store.manners import move_pause, set_paused
 from kfbot.store.notices import conversation_notice, notify
 from kfbot.store.sayings import Saying, Words, say, say_all
@@ -82,8 +83,9 @@ class OutcomeStore:
         self, connection: sa.Connection, items: Sequence[_Finished]
     ) -> Sequence[Case | Exception | None]:
         now = self._clock()
-        epochs = _epochs_of_held(connection, [item.lane for item in items])
+        epochs, drafted = epochs_of_held(connection, [item.lane for item in items])
         kept = [item for item in items if item.lane.key in epochs]
+        drafts = take_drafts(connection, drafted)
         _finish(connection, [event for item in kept for event in item.events])
         sayings: list[Saying] = []
         results: list[Case | Exception | None] = []
@@ -98,10 +100,12 @@ class OutcomeStore:
                 after, case = _apply(connection, item.outcome, now)
                 _apply_command(connection, item, now)
                 under = _hangs_under(connection, item)
-                sayings.append(_saying(_after_step(connection, item, now), after, under))
+                saying = _saying(_after_step(connection, item, now), after, under)
+                sayings.append(said_instead(connection, drafts.pop(number, None), saying, now))
                 results.append(case)
             else:
                 results.append(None)
+        keep_drafts(connection, drafts.values(), now)
         say_all(connection, sayings, now)
         return results
 
@@ -113,7 +117,12 @@ class OutcomeStore:
         inbox = tables.inbox
         ours = sa.and_(inbox.c.id.in_(inbox_ids), tables.is_waiting)
         dead = inbox.update().where(ours).values(state="dead")
-        await self._database.write(lambda connection: connection.execute(dead).rowcount)
+
+        def operation(connection: sa.Connection) -> None:
+            connection.execute(dead)
+            close_drafts_of(connection, inbox_ids, self._clock())
+
+        await self._database.write(operation)
 
     async def agent_says(
         self,
@@ -224,32 +233,11 @@ class OutcomeStore:
 
 
 # Made once: to put a statement together costs more than to run it.
-_EPOCHS = (
-    sa.select(
-        tables.lane.c.conversation_id,
-        tables.lane.c.owner,
-        tables.lane.c.epoch,
-        tables.conversation.c.ownership_epoch,
-    )
-    .join_from(
-        tables.lane, tables.conversation, tables.lane.c.conversation_id == tables.conversation.c.id
-    )
-    .where(tables.lane.c.conversation_id.in_(sa.bindparam("conversations", expanding=True)))
-)
 _FINISH = (
     tables.inbox.update()
     .where(tables.inbox.c.id.in_(sa.bindparam("events", expanding=True)))
     .values(state="done")
 )
-
-
-def _epochs_of_held(
-    connection: sa.Connection, lanes: Sequence[Lane]
-) -> dict[tuple[int, str | None, int], int]:
-    """The ownership epochs of the conversations, by lanes as they are now."""
-    ids = [lane.conversation_id for lane in lanes]
-    rows = connection.execute(_EPOCHS, {"conversations": ids})
-    return {(row.conversation_id, row.owner, row.epoch): row.ownership_epoch for row in rows}
 
 
 def _said(connection: sa.Connection, conversation_id: int, key: str) -> int | None:

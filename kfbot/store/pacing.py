@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,6 +18,8 @@ FREE_FOR = timedelta(hours=1)
 #: … and is forgotten by one of so many messages, with at most so many others.
 FORGETTING = 1 / 200
 FORGOTTEN_TOGETHER = 1000
+#: So much of a minute's edits may go at once.
+_EDITS_AT_ONCE = 0.2
 
 _channel = tables.channel.c
 
@@ -29,6 +32,41 @@ class Pace:
     #: How many may go at once after a pause; None: a second's worth.
     burst: int | None = None
     seconds_per_chat: float = 0.0
+    #: Of what is shown while it grows, beside all that: edits in any minute; None: any number.
+    edits_per_minute: int | None = None
+
+
+def take_free_slot(
+    connection: sa.Connection, conversation: ConversationId, pace: Pace, now: datetime
+) -> bool:
+    """Take a time for what is worth nothing later on; False: it may not go now.
+
+    It never takes a time that another message would have to wait for. The first time of an
+    answer that is shown as it grows stands for its last edit, too.
+    """
+    taken: list[tuple[str, datetime]] = []
+    for name, interval, burst in _limits(conversation, pace):
+        free_at = _free_at(connection, name, now)
+        if free_at - interval * (burst - 1) > now:
+            return False
+        taken.append((name, free_at + interval))
+    for name, free_at in taken:
+        _set_free(connection, name, free_at)
+    return True
+
+
+def _limits(conversation: ConversationId, pace: Pace) -> Iterator[tuple[str, timedelta, float]]:
+    """What a time is taken of: its row, the shortest interval, and how many may go at once."""
+    if pace.seconds_per_chat:
+        chat = f"{conversation.channel}\n{conversation.chat}"
+        yield chat, timedelta(seconds=pace.seconds_per_chat), 1
+    if (rate := pace.rate_per_second) is not None:
+        yield conversation.channel, timedelta(seconds=1 / rate), pace.burst or max(rate, 1)
+    if (edits := pace.edits_per_minute) is not None:
+        # A burst and a minute's flow together are no more than a minute may have.
+        burst = max(edits * _EDITS_AT_ONCE, 1)
+        interval = timedelta(seconds=60 / max(edits - burst, 1))
+        yield f"{conversation.channel}\n\nedits", interval, burst
 
 
 def take_slot(

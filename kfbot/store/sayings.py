@@ -55,6 +55,8 @@ class Saying:
     events: tuple[str, ...] = ()
     #: The customer's message that it is shown under.
     in_reply_to: str | None = None
+    #: The platform's ids of the message whose place the first one takes.
+    replaces: tuple[str, ...] = ()
 
 
 # Made once: to put a statement together costs more than to run it.
@@ -212,6 +214,11 @@ def _write_outbox(
     now: datetime,
 ) -> None:
     owners = [saying.conversation for saying in sayings for _ in saying.words]
+    replaced = [
+        saying.replaces if place == 0 else ()
+        for saying in sayings
+        for place, _ in enumerate(saying.words)
+    ]
     rows = [
         {
             "conversation_id": owner.id,
@@ -219,9 +226,12 @@ def _write_outbox(
             "idempotency_key": message.id,
             "payload": encode_message(message),
             "ownership_epoch": owner.ownership_epoch if message.sender.role == "bot" else None,
+            "replaces": list(replaces) or None,
             "created_at": now,
         }
-        for owner, message, message_id in zip(owners, outbound, ids, strict=True)
+        for owner, message, message_id, replaces in zip(
+            owners, outbound, ids, replaced, strict=True
+        )
         if message is not None
     ]
     if rows:

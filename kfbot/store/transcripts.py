@@ -81,6 +81,16 @@ class TranscriptStore:
         rows = await self._database.read(lambda c: c.execute(query).all())
         return tuple(transcript_message(row) for row in reversed(rows))
 
+    async def draft(self, conversation_id: int) -> str:
+        """What is shown of an answer that is still being written; empty: there is none.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        draft = tables.draft.c
+        query = sa.select(draft.text).where(draft.conversation_id == conversation_id)
+        return await self._database.read(lambda c: c.execute(query).scalar_one_or_none() or "")
+
     async def replies_to(
         self, conversation_id: int, event_ids: Sequence[str]
     ) -> tuple[TranscriptMessage, ...]:

@@ -29,6 +29,19 @@ class HelpfulAnswer:
     history: tuple[HistoryMessage, ...]
     document_id: str
     knowledge_base: str
+    #: What the bot said.
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressedChoice:
+    """What a customer chose where the bot asked what was meant."""
+
+    conversation_id: int
+    #: What the bot was not sure about; of a follow-up what it was joined with, each in a line.
+    question: str
+    document_id: str
+    knowledge_base: str
 
 
 class UnansweredStore:
@@ -66,6 +79,12 @@ class UnansweredStore:
             return tuple(one for one in found if one is not None)
 
         return await self._database.read(query)
+
+    async def chosen(self, since: datetime, *, limit: int) -> tuple[PressedChoice, ...]:
+        """The newest choices since a time that customers pressed."""
+        pressed = _pressed("choice").add_columns(_button.value).limit(limit).params(since=since)
+        rows = await self._database.read(lambda connection: connection.execute(pressed).all())
+        return tuple(_choice(row) for row in rows)
 
 
 _case, _turn, _button = tables.case.c, tables.turn.c, tables.button.c
@@ -170,4 +189,15 @@ def _helpful(connection: sa.Connection, row: sa.Row[Any]) -> HelpfulAnswer | Non
         history=tuple(HistoryMessage(one.role, one.text) for one in before),
         document_id=row.data["citations"][0]["id"],
         knowledge_base=row.knowledge_base,
+        text=row.data.get("text", ""),
+    )
+
+
+def _choice(row: sa.Row[Any]) -> PressedChoice:
+    knowledge_base, _, document_id = row.value.partition("/")
+    return PressedChoice(
+        conversation_id=row.conversation_id,
+        question=row.question,
+        document_id=document_id,
+        knowledge_base=knowledge_base,
     )

@@ -49,6 +49,8 @@ class StoredMessage:
     #: When the channel's rate lets it go; None: not asked yet.
     slot_at: datetime | None
     created_at: datetime
+    #: The platform's ids of what was shown of it already; it takes the place of that.
+    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ _UNSENT = {
         (
             _outbox.message_id, _outbox.payload, _outbox.ownership_epoch.label("bound_to_epoch"),
             _outbox.attempts, _outbox.retry_at, _outbox.slot_at, _outbox.created_at,
+            _outbox.replaces,
         ),
         dialect,
     )
@@ -212,4 +215,5 @@ def _stored_message(row: sa.Row[Any], address: ConversationId) -> StoredMessage:
         retry_at=row.retry_at,
         slot_at=row.slot_at,
         created_at=row.created_at,
+        replaces=tuple(row.replaces or ()),
     )

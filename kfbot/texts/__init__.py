@@ -154,6 +154,8 @@ class ThreadTexts:
     agent: str
     #: Above the transcript, when the thread begins.
     opened: str
+    #: Above what a chat model says that the case is about.
+    summary: str
     earlier: str
     draft: str
     cut: str

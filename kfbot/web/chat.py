@@ -16,7 +16,12 @@ from kfbot.conversation import Language
 from kfbot.errors import StoreUnavailable
 from kfbot.knowledge_base import NOTHING
 from kfbot.messages import ConversationId
-from kfbot.store.notices import chat_notice, conversation_notice, typing_notice
+from kfbot.store.notices import (
+    chat_notice,
+    conversation_notice,
+    draft_notice,
+    typing_notice,
+)
 from kfbot.store.transcripts import TranscriptMessage
 from kfbot.texts import texts
 from kfbot.web.access import Refused, Visitors, check_same_origin
@@ -159,15 +164,18 @@ class _Push:
         self._address = ConversationId(WEB_CHANNEL, visitor)
         self._after = after
         self._owner: tuple[str, str | None] | None = None
+        #: What the page shows of an answer that is being written.
+        self._draft = ""
 
     async def run(self, closing: asyncio.Event) -> None:
         conversation = await self._application.conversations.find(self._address)
         notice = (
             conversation_notice(conversation.id) if conversation else chat_notice(self._address)
         )
-        typing = typing_notice(conversation.id if conversation else 0)
+        known = conversation.id if conversation else 0
+        typing = typing_notice(known)
         with (
-            self._application.changes.watching(notice) as event,
+            self._application.changes.watching(notice, draft_notice(known)) as event,
             self._application.changes.watching(typing) as typed,
         ):
             await self._catch_up()
@@ -205,6 +213,8 @@ class _Push:
         conversation = await self._application.conversations.find(self._address)
         if conversation is None:
             return
+        # Before the messages: one that takes its place is then among them.
+        draft = await self._application.transcripts.draft(conversation.id)
         messages = await self._application.transcripts.transcript(
             conversation.id, after=self._after
         )
@@ -218,7 +228,13 @@ class _Push:
             if conversation.agent is not None:
                 state["agent"] = await self._application.desk.agents.shown_as(conversation.agent)
             await self._write("state", state)
-        if messages and messages[-1].role == "customer" and state["state"] in ("bot", "closed"):
+        if any(message.role == "bot" for message in messages):
+            # The page has put it in the place of what it showed.
+            self._draft = draft = ""
+        if draft != self._draft:
+            self._draft = draft
+            await self._write("draft", {"text": draft})
+        elif messages and messages[-1].role == "customer" and owner[0] in ("bot", "closed"):
             await self._write("typing", {})
 
     async def _write(self, name: str, data: dict[str, Any], event_id: int | None = None) -> None:

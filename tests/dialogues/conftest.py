@@ -15,6 +15,7 @@ import pytest_asyncio
 from kfbot.application import Application
 from kfbot.bootstrap import wire
 from kfbot.conversation import Conversation
+from kfbot.grounding.writing import Writer
 from kfbot.messages import (
     ButtonPressed,
     ConversationId,
@@ -110,13 +111,20 @@ class Stage:
 
 @asynccontextmanager
 async def staged(
-    database: Database, clock: Any, channel: FakeAdapter, settings: Settings | None = None
+    database: Database,
+    clock: Any,
+    channel: FakeAdapter,
+    settings: Settings | None = None,
+    *,
+    writer: Writer | None = None,
+    knowledge: FakeKnowledgeBase | None = None,
 ) -> AsyncIterator[Stage]:
-    knowledge, desk = FakeKnowledgeBase(ENTRIES), FakeDesk()
+    knowledge, desk = knowledge or FakeKnowledgeBase(ENTRIES), FakeDesk()
     application = wire(
         settings or Settings(),
         database,
         knowledge,
+        writer=writer,
         channels={"shop": channel},
         desks=[desk],
         clock=clock,

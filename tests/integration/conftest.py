@@ -21,6 +21,7 @@ from kfbot.adapter import ChannelAdapter
 from kfbot.application import Application
 from kfbot.bootstrap import wire
 from kfbot.channels import open_channels
+from kfbot.grounding.writing import Writer
 from kfbot.settings import load_settings
 from kfbot.store import tables
 from kfbot.store.clock import DatabaseClock
@@ -123,6 +124,8 @@ async def serving_bot(
     channels: Mapping[str, ChannelAdapter] | None = None,
     sections: Mapping[str, Any] | None = None,
     entries: Mapping[str, str] = ENTRIES,
+    base: FakeKnowledgeBase | None = None,
+    writer: Writer | None = None,
     port: int = 0,
     **overrides: Any,
 ) -> AsyncIterator[ServedBot]:
@@ -139,7 +142,7 @@ async def serving_bot(
     file.touch()
     fixed = {"data_dir": str(folder), "knowledge": {"fake": {"sources": ["."]}}}
     settings = load_settings(file, overrides=fixed | {"channels": sections or {}} | overrides)
-    knowledge = FakeKnowledgeBase(entries)
+    knowledge = base or FakeKnowledgeBase(entries)
     async with (
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
         Database(settings.database_url) as database,
@@ -149,6 +152,7 @@ async def serving_bot(
             settings,
             database,
             knowledge,
+            writer=writer,
             channels=open_channels(settings) | dict(channels or {}),
             clock=clock,
         )

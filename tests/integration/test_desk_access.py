@@ -40,6 +40,7 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("POST", f"{CONVERSATIONS}/1/resolve", {}),
     ("POST", f"{CONVERSATIONS}/1/assign", {"agent": None}),
     ("POST", f"{CONVERSATIONS}/1/reply", {"text": "x", "client_id": "1"}),
+    ("POST", f"{CONVERSATIONS}/1/suggest", {}),
     ("POST", f"{CONVERSATIONS}/1/typing", {}),
     ("POST", "/desk/api/canned", {"title": "x", "text": "x"}),
     ("PUT", "/desk/api/canned/1", {"title": "x", "text": "x"}),

@@ -70,6 +70,8 @@ def test_commands_are_those_of_the_design() -> None:
         "desk resolve",
         *(f"replay {name}" for name in ("list", "show", "run", "discard")),
         *(f"users {name}" for name in ("add", "list", "reset")),
+        *(f"model {name}" for name in ("serve", "check", "tune", "tune-embedding")),
+        *(f"model data {name}" for name in ("build", "export")),
     }
 
 

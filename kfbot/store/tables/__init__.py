@@ -14,6 +14,7 @@ from kfbot.store.tables.conversations import (
 )
 from kfbot.store.tables.delivery import (
     channel,
+    draft,
     heard,
     inbox,
     is_dead_event,
@@ -45,6 +46,7 @@ from kfbot.store.tables.knowledge import (
     knowledge_document,
     knowledge_file,
 )
+from kfbot.store.tables.models import token_use
 
 __all__ = [
     "UtcTime",
@@ -60,6 +62,7 @@ __all__ = [
     "conversation",
     "conversation_alias",
     "customer",
+    "draft",
     "heard",
     "inbox",
     "is_dead_event",
@@ -82,5 +85,6 @@ __all__ = [
     "sign_in_failure",
     "team",
     "team_member",
+    "token_use",
     "turn",
 ]

@@ -126,6 +126,8 @@ case = sa.Table(
     sa.Column("closed_by", sa.Text),
     #: resolved | handed_back
     sa.Column("outcome", sa.Text),
+    #: By language; see `Case.summary`.
+    sa.Column("summary", sa.JSON, nullable=False, default=dict, server_default="{}"),
     sa.Index("ix_case_opened_at", "opened_at"),
     sa.Index("ix_case_conversation_id_id", "conversation_id", "id"),
     sa.Index(

@@ -81,6 +81,8 @@ outbox = sa.Table(
     sa.Column("retry_at", UtcTime),
     #: When the channel's rate lets it go; NULL: not asked yet.
     sa.Column("slot_at", UtcTime),
+    #: The platform's ids of what was shown of it while it was written; NULL: it is new there.
+    sa.Column("replaces", sa.JSON(none_as_null=True)),
     sa.Column("error", sa.Text),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Index("ix_outbox_message_id", "message_id"),
@@ -98,6 +100,26 @@ outbox = sa.Table(
         postgresql_where=sa.text("state = 'dead'"),
     ),
 )
+
+#: What a customer may have seen of an answer that is being written: one row a conversation, gone
+#: with the commit of what it comes to.
+draft = sa.Table(
+    "draft",
+    metadata,
+    sa.Column(
+        "conversation_id", BigId, sa.ForeignKey("conversation.id"), primary_key=True,
+        autoincrement=False,
+    ),
+    #: The conversation's, while it was written.
+    sa.Column("ownership_epoch", sa.Integer, nullable=False),
+    #: The first of the events that it answers.
+    sa.Column("inbox_id", BigId, nullable=False),
+    #: Written down before it is shown.
+    sa.Column("text", sa.Text, nullable=False),
+    #: The platform's ids of the message that shows it.
+    sa.Column("platform_ids", sa.JSON, nullable=False, default=list),
+    sa.Column("updated_at", UtcTime, nullable=False),
+)  # fmt: skip
 
 #: One row for each channel with a limited rate: when the next message may go.
 channel = sa.Table(

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from aiohttp import web
 from pydantic import Field, StringConstraints
 
 from kfbot.agents import Agent, may_see
 from kfbot.application import Application
-from kfbot.conversation import Conversation
+from kfbot.conversation import Conversation, Language
+from kfbot.errors import ConversationChanged
+from kfbot.grounding.suggestions import Suggestion, open_question, suggested
+from kfbot.grounding.summaries import needs_summary, questions_of
+from kfbot.knowledge_base import NOTHING
 from kfbot.store.events import storable
 from kfbot.store.queue import Asked, Cursor, Listed, View
 from kfbot.web.api import (
@@ -27,7 +31,7 @@ from kfbot.web.api import (
     success,
 )
 from kfbot.web.desk.sessions import Sessions
-from kfbot.web.desk.shown import case_data, message_data, reply_key, summary_data
+from kfbot.web.desk.shown import case_data, message_data, reply_key, suggestion_data, summary_data
 
 _VIEWS: tuple[View, ...] = ("waiting", "mine", "all", "closed")
 _LONGEST_PAGE = 100
@@ -68,6 +72,7 @@ class ConversationsApi:
             web.post(f"{one}/resolve", self.resolve),
             web.post(f"{one}/assign", self.assign),
             web.post(f"{one}/reply", self.reply),
+            web.post(f"{one}/suggest", self.suggest),
             web.post(f"{one}/typing", self.typing),
         ]
 
@@ -97,6 +102,7 @@ class ConversationsApi:
                 "case": listed.case and case_data(listed.case, whole=True),
                 "transcript": [message_data(message) for message in messages],
                 "has_older": has_older,
+                "summary": await self._about(agent, listed, _language(request)),
                 "may_write": agent.role != "viewer" and listed.agent in (None, agent.name),
             }
         )
@@ -160,6 +166,42 @@ class ConversationsApi:
         message = await self._application.desk.transcripts.message(listed.id, message_id)
         assert message is not None
         return success(message_data(message))
+
+    async def suggest(self, request: web.Request) -> web.Response:
+        """What the agent might reply; nothing is stored or sent."""
+        agent, listed = await self._chosen(request)
+        if listed.agent not in (None, agent.name):
+            raise ConversationChanged(f"{listed.agent} has conversation {listed.id}")
+        context = await self._application.transcripts.context(listed.id)
+        question, before = open_question(
+            context.history, listed.case.question if listed.case else ""
+        )
+        suggestion = Suggestion()
+        if question:
+            suggestion = await suggested(
+                question,
+                before,
+                self._application.knowledge,
+                scope=self._application.scopes.get(listed.channel, NOTHING),
+                writer=self._application.writer,
+                channel=listed.channel,
+            )
+        return success(suggestion_data(suggestion))
+
+    async def _about(
+        self, agent: Agent, listed: Listed, language: Language | None
+    ) -> dict[str, Any] | None:
+        """What an open case is about, in the language of a page; the first look has it made."""
+        if listed.case is None or listed.case.closed_at is not None or language is None:
+            return None
+        if text := listed.case.summary.get(language, ""):
+            return {"by": "model", "text": text, "questions": []}
+        if agent.role != "viewer" and language not in listed.case.summary:
+            self._application.summarising.want(listed.case, language)
+        said = (await self._application.transcripts.context(listed.id)).history
+        if not needs_summary(said):
+            return None
+        return {"by": "customer", "text": "", "questions": list(questions_of(said))}
 
     async def typing(self, request: web.Request) -> web.Response:
         """Show on the customer's side that somebody writes, where that can be shown."""
@@ -236,6 +278,11 @@ def _asked(request: web.Request) -> Asked:
         after=_cursor(query.get("before")),
         limit=limit,
     )
+
+
+def _language(request: web.Request) -> Language | None:
+    """Of the page that asks."""
+    return next((one for one in get_args(Language) if one == request.query.get("language")), None)
 
 
 def _cursor(text: str | None) -> Cursor | None:

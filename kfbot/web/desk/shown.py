@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from kfbot.conversation import Case, State
+from kfbot.grounding.suggestions import Suggestion
 from kfbot.language import language_of
 from kfbot.store.desk_transcripts import DeskMessage
 from kfbot.store.queue import Listed
@@ -61,6 +62,15 @@ def case_data(case: Case, *, whole: bool = False) -> dict[str, Any]:
         "closed_at": _time(case.closed_at),
         "outcome": case.outcome,
     }
+
+
+def suggestion_data(suggestion: Suggestion) -> dict[str, Any]:
+    """What an agent might reply, with what says so."""
+    sources = [
+        {"title": one.title, "heading": one.heading, "url": one.url, "quote": one.quote}
+        for one in suggestion.citations
+    ]
+    return {"text": suggestion.text, "by": suggestion.by, "sources": sources}
 
 
 def message_data(message: DeskMessage) -> dict[str, Any]:

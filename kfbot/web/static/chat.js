@@ -100,6 +100,10 @@ const connection = new Connection({
     stopTyping();
     if (ready) tellHost("kfbot:message");
   },
+  draft: ({ text }) => {
+    if (text) stopTyping();
+    log.showDraft(text);
+  },
   state: (data) => showState(data.state, data.agent),
   typing: () => startTyping(),
   ready: () => {

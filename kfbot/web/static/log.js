@@ -1,6 +1,7 @@
 // The conversation: messages in their order, each once, scrolled to where the reader wants.
 
 import { h, icon } from "./elements.js";
+import { renderMarkdown } from "./markdown.js";
 import { buildMessage } from "./message.js";
 import { texts } from "./texts.js";
 
@@ -13,6 +14,7 @@ export class ConversationLog {
     this.shownIds = new Set();
     this.lastId = 0;
     this.waiting = new Map();
+    this.draft = null;
     this.atEnd = true;
     this.lastTop = 0;
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
@@ -38,6 +40,7 @@ export class ConversationLog {
       // The reader has heard it once; the copy of the server takes its place.
       own.replaceWith(element);
     }
+    if (this.draft && message.role === "bot") this.#settleDraft(element);
     this.#place(element, id);
     this.#follow(message.role === "customer");
     return true;
@@ -51,10 +54,39 @@ export class ConversationLog {
     // Behind what is there now; the server's copy moves it to where it came to stand.
     element.dataset.id = this.lastId + 0.5;
     this.waiting.set(clientId, element);
-    this.list.append(element);
+    if (this.draft) this.draft.before(element);
+    else this.list.append(element);
     this.#group(element);
     this.markSending(clientId);
     this.#follow(true);
+  }
+
+  /** Show an answer that is being written, as it is so far; an empty text takes it away. */
+  showDraft(text) {
+    if (!text) {
+      this.draft?.remove();
+      this.draft = null;
+      return;
+    }
+    if (!this.draft) {
+      this.draft = buildMessage({ role: "bot", text }, this.actions);
+      this.draft.classList.add("draft");
+      this.draft.dataset.testid = "draft";
+      // Below all that comes; read out once, when it is complete.
+      this.draft.dataset.id = Infinity;
+      this.draft.setAttribute("aria-live", "off");
+      this.draft.setAttribute("aria-busy", "true");
+      this.list.append(this.draft);
+      this.#group(this.draft);
+    } else this.draft.querySelector(".text").replaceChildren(renderMarkdown(text));
+    this.#follow(false);
+  }
+
+  /** The message takes the place of the draft, without coming in anew. */
+  #settleDraft(element) {
+    element.classList.add("settled");
+    this.draft.replaceWith(element);
+    this.draft = null;
   }
 
   markSending(clientId) {

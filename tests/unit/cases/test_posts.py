@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from kfbot.cases.posts import command_in, goes_to_customer, note_in, plain
+from kfbot.cases.posts import (
+    CaseThread,
+    command_in,
+    goes_to_customer,
+    note_in,
+    plain,
+    post_of,
+)
+from kfbot.conversation import Case, Conversation, Language
+from kfbot.messages import ConversationId
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
 
@@ -81,3 +91,29 @@ def test_commands_are_known_by_their_slash(text: str, command: str | None) -> No
 @pytest.mark.parametrize("text", ["", "  ", "// x", "/resolve", "/reslove", "备注：x"])
 def test_what_is_no_word_to_the_customer_claims_nothing(text: str) -> None:
     assert not goes_to_customer(text)
+
+
+@pytest.mark.parametrize(("language", "is_shown"), [("en", True), ("zh", False)])
+def test_a_thread_begins_with_the_summary_in_its_own_language(
+    language: Language, is_shown: bool
+) -> None:
+    case = Case(
+        id=1,
+        conversation_id=2,
+        reason="unsure",
+        question="Where is my lamp?",
+        opened_at=datetime.now(UTC),
+        summary={language: "The customer's *lamp* is gone."},
+    )
+    thread = CaseThread(
+        conversation_id=3,
+        case=case,
+        conversation=Conversation(id=2, address=ConversationId("shop", "chat")),
+        customer_name="Ada",
+        shown_message_id=0,
+        shown_state="",
+    )
+    text = post_of(thread, (), is_whole=True).text
+    # Letter by letter: a model's words are no markup.
+    assert (r"> The customer's \*lamp\* is gone." in text) is is_shown
+    assert ("written by the chat model" in text) is is_shown

@@ -55,3 +55,11 @@ def test_a_short_text_has_been_said_only_by_itself() -> None:
     before = earlier("Yes. That is so.", "No.")
     assert before.has("No.")
     assert not before.has("Yes.")
+
+
+@pytest.mark.asyncio
+async def test_of_a_question_that_stands_alone_nothing_is_made_but_what_was_said_is_known() -> None:
+    vector, before = await embedded("question", ["alpha and so on, and on"], embed, standalone=True)
+    assert before.mixed_into(vector) is vector
+    assert before.texts == ()
+    assert before.has("alpha and so on, and on")

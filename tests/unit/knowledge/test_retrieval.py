@@ -119,6 +119,16 @@ def test_what_all_entries_say_may_have_been_said_before(indexes: dict[str, Index
     assert all(passage.text != _CONTACT for passage in found.passages)
 
 
+def test_what_was_said_is_not_found_again_by_a_question_that_stands_alone(
+    indexes: dict[str, Index],
+) -> None:
+    question = "Whom do I ask about item 4?"
+    said = ["Whom do I ask about item 3?", _CONTACT]
+    _, before = asyncio.run(embedded("", said, embed_later, standalone=True))
+    found = asyncio.run(find([indexes["contact"]], question, embed(question), 10, earlier=before))
+    assert all(passage.text != _CONTACT for passage in found.passages)
+
+
 def test_a_faq_entry_is_found_by_a_variant_and_gives_its_answer(indexes: dict[str, Index]) -> None:
     best = ask("退货怎么办理", indexes["shop"]).passages[0]
     assert (best.document_id, best.kind, best.chunk_id) == ("f1", "faq", "f1:1")

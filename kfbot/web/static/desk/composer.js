@@ -5,6 +5,7 @@ import { CannedMenu } from "./canned.js";
 import { button, element, icon } from "./elements.js";
 import { customerOf } from "./format.js";
 import { read, write } from "./kept.js";
+import { Suggester } from "./suggestion.js";
 import { word } from "./words.js";
 
 const LONGEST = 20_000;
@@ -28,6 +29,7 @@ export class Composer {
     this.hint = element("p", { class: "composer-hint", id: "composer-hint" });
     this.label = element("span", {});
     this.sendButton = element("button", { type: "submit", class: "primary send", "data-testid": "reply" }, icon("send"), this.label);
+    this.suggester = new Suggester({ take: (text) => this.use(text) });
     this.root = this.#build();
     this.field.addEventListener("input", () => this.#changed());
     this.field.addEventListener("keydown", (event) => this.#key(event));
@@ -37,7 +39,8 @@ export class Composer {
     const form = element(
       "form",
       { class: "composer", "data-testid": "composer" },
-      element("div", { class: "modes", role: "group", "aria-label": word("composer.mode") }, this.replyTab, this.noteTab),
+      element("div", { class: "modes", role: "group", "aria-label": word("composer.mode") }, this.replyTab, this.noteTab, this.suggester.button),
+      this.suggester.said,
       element("div", { class: "canned-place" }, this.menu.list, this.menu.said),
       this.field,
       element("div", { class: "composer-foot" }, this.hint, this.sendButton),
@@ -66,6 +69,7 @@ export class Composer {
     const isOther = this.conversation?.id !== conversation.id;
     this.conversation = conversation;
     if (isOther) {
+      this.suggester.show(conversation.id);
       this.menu.close();
       this.menu.forget();
       const draft = read(this.#draftKey, {});
@@ -102,6 +106,8 @@ export class Composer {
     this.root.classList.toggle("is-note", this.isNote);
     this.replyTab.setAttribute("aria-pressed", String(!this.isNote));
     this.replyTab.disabled = this.#isOthers;
+    this.suggester.button.hidden = this.isNote;
+    this.suggester.said.hidden = this.isNote;
     this.noteTab.setAttribute("aria-pressed", String(this.isNote));
     this.field.setAttribute("aria-label", word(this.isNote ? "composer.noteLabel" : "composer.label"));
     this.field.placeholder = this.isNote ? word("composer.noteHere") : word("composer.replyTo", { name: customerOf(conversation) });
@@ -141,6 +147,7 @@ export class Composer {
     if (!this.#isSendable) return;
     const internal = this.isNote;
     this.field.value = "";
+    this.suggester.clear();
     this.#changed();
     this.send({ text, internal, claim: !internal && !this.#isMine });
     // A note is the exception: the next words are meant for the customer again.

@@ -6,11 +6,12 @@ import { Composer } from "./composer.js";
 import { button, element, icon } from "./elements.js";
 import { customerOf } from "./format.js";
 import { atMostEvery } from "./pace.js";
+import { summaryBox } from "./summary.js";
 import { stateWord } from "./queue.js";
 import { complain } from "./toast.js";
 import { Transcript } from "./transcript.js";
 import { waitBadge } from "./waiting.js";
-import { word } from "./words.js";
+import { language, word } from "./words.js";
 
 const TYPING_SHOWN_MS = 6_000;
 const ICONS = { claim: "claim", assign: "assign", handback: "returned", resolve: "check" };
@@ -28,6 +29,7 @@ export class ConversationView {
     this.facts = element("p", { class: "facts" });
     this.acts = element("div", { class: "acts", role: "toolbar", "aria-label": word("conversation") });
     this.place = element("div", { class: "transcript-place" });
+    this.summary = element("div", { class: "summary-place" });
     this.caseButton = button("case-toggle", { class: "bare", "aria-label": word("case.show"), title: `${word("case.show")} (i)`, onclick: toggleCase }, icon("info"));
     this.nothing = element("div", { class: "nothing" }, icon("empty"), element("p", {}, element("strong", {}, word("pick"))), element("p", { class: "soft keys-hint" }, word("pick.text")));
     this.head = element(
@@ -56,10 +58,10 @@ export class ConversationView {
     });
     this.transcript = transcript;
     try {
-      const found = await get(`conversations/${id}`);
+      const found = await get(`conversations/${id}?language=${language}`);
       if (this.id !== id) return;
       this.place.replaceChildren(transcript.root);
-      this.root.replaceChildren(...[this.head, this.place, this.viewerNote, this.composer.root].filter(Boolean));
+      this.root.replaceChildren(...[this.head, this.summary, this.place, this.viewerNote, this.composer.root].filter(Boolean));
       this.#take(found);
       transcript.hasOlder = found.has_older;
       transcript.toEnd();
@@ -81,7 +83,7 @@ export class ConversationView {
       let found;
       do {
         const { upTo } = this;
-        found = await get(`conversations/${id}?after=${Math.min(upTo, transcript.openId - 1)}`);
+        found = await get(`conversations/${id}?language=${language}&after=${Math.min(upTo, transcript.openId - 1)}`);
         if (this.id !== id) return;
         this.#take(found);
         if (this.upTo === upTo) return;
@@ -103,6 +105,7 @@ export class ConversationView {
     const passages = found.case?.passages ?? (this.conversation?.case?.id === found.case?.id ? this.conversation?.case?.passages : undefined);
     this.conversation = { ...found, case: found.case && { ...found.case, passages } };
     this.#drawHead();
+    this.#drawSummary(found.summary);
     this.composer.show(this.conversation);
     this.changed(this.conversation);
   }
@@ -132,6 +135,13 @@ export class ConversationView {
     this.acts.replaceChildren(...actions.map((action) => this.#action(action)));
     // The button that was pressed may be gone; the focus must not be.
     if (actions.concat(Object.keys(ICONS)).includes(held) && document.activeElement === document.body) this.focusAction(held);
+  }
+
+  #drawSummary(summary) {
+    const state = JSON.stringify(summary);
+    if (this.summary.dataset.state === state) return;
+    this.summary.dataset.state = state;
+    this.summary.replaceChildren(...(summary ? [summaryBox(summary)] : []));
   }
 
   focusAction(action) {

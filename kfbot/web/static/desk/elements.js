@@ -24,6 +24,7 @@ const ICONS = {
   returned: "M9 14l-5-5 5-5M4 9h10a6 6 0 0 1 0 12h-3",
   search: "M11 18a7 7 0 1 0 0-14 7 7 0 0 0 0 14zM16 16l5 5",
   send: "M12 19V5M6 11l6-6 6 6",
+  suggest: "M9.500 18h5M10 21h4M8.500 14.500a6 6 0 1 1 7 0c-.700.600-1 1.200-1 2h-5c0-.800-.300-1.400-1-2z",
 };
 
 /** A line icon that assistive technology does not see. */

@@ -1,0 +1,1 @@
+"""Models tuned on the operator's own cases: the data, the chat model, the embedding model."""
