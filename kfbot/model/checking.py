@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 
 from kfbot.chat_model import ChatMessage, ChatModel, Usage
 from kfbot.conversation import Language
-from kfbot.errors import ChatModelError, CompletionInvalid
+from kfbot.errors import ChatModelError, ChatModelUnavailable, CompletionInvalid
 from kfbot.grounding.writing import Writer
 from kfbot.knowledge_base import Passage
 from kfbot.model_settings import ChatModelSettings
 
 #: Tokens of each completion that is timed.
 _TIMED_TOKENS = 64
+#: A right answer to one of the questions is far shorter.
+_ANSWER_TOKENS = 128
 #: So many of the questions must be right.
 _ENOUGH = 5
 #: A customer who waits longer for the first word has gone.
@@ -189,7 +191,9 @@ async def _longest(model: ChatModel, settings: ChatModelSettings) -> int:
 async def _ask_questions(
     model: ChatModel, settings: ChatModelSettings, measured: Measured, step: Callable[[], None]
 ) -> None:
-    writer = Writer(model, settings.model_copy(update={"judge": "never"}))
+    tokens = min(settings.answer_tokens, _ANSWER_TOKENS)
+    update = {"judge": "never", "answer_tokens": tokens}
+    writer = Writer(model, settings.model_copy(update=update))
     for question in _QUESTIONS:
         if fault := await _fault(writer, question):
             measured.wrong.append(f"{question.text} {fault}")
@@ -216,6 +220,8 @@ async def _fault(writer: Writer, question: _Question) -> str:
         )
     except CompletionInvalid:
         return "nothing of the answer was in the passage"
+    except ChatModelUnavailable as error:
+        return f"no answer: {error}"
     if written is None:
         return "it refused" if question.says else ""
     if not question.says:

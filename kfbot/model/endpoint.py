@@ -147,9 +147,11 @@ class Endpoint:
             return self._name
         names = await self._models()
         if len(names) != 1:
-            listed = ", ".join(names[:5]) or "none"
+            listed = ", ".join(names[:5])
             raise EndpointUnavailable(
-                f"{self._name} has {len(names)} models ({listed}): set model to one of them",
+                f"{self._name} has {len(names)} models ({listed}): set model to one of them"
+                if names
+                else f"{self._name} does not say what its model is called: set model",
                 "settings",
             )
         # A copy would share what the first has not made yet, and so its name too.
