@@ -8,13 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
+from kfbot import opening
 from kfbot.adapter import ChannelAdapter
 from kfbot.admin.admin import Admin
 from kfbot.admin.loads import ChatLoads
-from kfbot.application import Application
+from kfbot.application import API_CHANNEL, Application
 from kfbot.cases.summarising import Summarising
 from kfbot.cases.talk import CaseTalk
 from kfbot.cases.threads import CaseThreads, agents_chats
@@ -28,14 +27,13 @@ from kfbot.handoff.handoff import Handoff
 from kfbot.handoff.waiting import Waiting, rules_of
 from kfbot.inbox import Inbox
 from kfbot.jobs import Jobs
-from kfbot.knowledge_base import KnowledgeBase, Progress
-from kfbot.knowledge_models import open_embedding, open_reranking
+from kfbot.knowledge_base import KnowledgeBase
 from kfbot.learning.teaching import Teaching
 from kfbot.manners import Manners
 from kfbot.outbox import Outbox
 from kfbot.permissions import scopes_of
 from kfbot.reloading import Reloading, plans_of
-from kfbot.settings import QdrantSettings, Settings
+from kfbot.settings import Settings
 from kfbot.store.accounts import AccountStore
 from kfbot.store.audit import AuditStore
 from kfbot.store.case_threads import CaseThreadStore
@@ -67,107 +65,6 @@ logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database of the settings, its schema up to date."""
-    async with Database(settings.database_url) as database:
-        await database.upgrade()
-        yield database
-
-
-@asynccontextmanager
-async def open_knowledge(
-    settings: Settings,
-    database: Database,
-    report: Callable[[str], None],
-    *,
-    models: Path | None = None,
-    copies: Path | None = None,
-) -> AsyncIterator[KnowledgeBase]:
-    """The knowledge base of the settings, ready to be asked and loaded.
-
-    Args:
-        models: The model cache, instead of the one in the data folder.
-        copies: Where copies of remote sources lie, instead of the data folder.
-    """
-    # LlamaIndex takes seconds to import; commands that talk to a server do without it.
-    from kfbot.store.chunks import KnowledgeStore
-    from knowledge.intake import intake_of
-    from knowledge.load import Knowledge
-    from knowledge.qdrant_points import open_engine
-
-    embedder = await open_embedding(settings, report, models)
-    intakes = {name: intake_of(section) for name, section in settings.knowledge.items()}
-    store = KnowledgeStore(database)
-    cache = copies or settings.data_dir / "sources"
-    async with (
-        open_engine(settings.qdrant) as engine,
-        open_reranking(settings.reranker, report) as reranking,
-        Knowledge(
-            intakes,
-            store,
-            embedder,
-            settings.data_dir,
-            cache=cache,
-            engine=engine,
-            reranking=reranking,
-        ) as knowledge,
-    ):
-        yield knowledge
-
-
-@asynccontextmanager
-async def open_writer(
-    settings: Settings,
-    *,
-    use: TokenUse | None = None,
-    channels: Mapping[str, ChannelAdapter] | None = None,
-) -> AsyncIterator[Writer | None]:
-    """What writes answers with the chat model of the settings; None: there is no such model.
-
-    Args:
-        use: Where tokens are counted and budgets kept; None: nowhere.
-        channels: Those that may have a budget of their own.
-
-    Raises:
-        SettingsError: The model cannot be used like this.
-    """
-    from kfbot.model.opening import open_chat_model
-
-    limits = {name: one.settings.tokens_per_day for name, one in (channels or {}).items()}
-    if (model := open_chat_model(settings.chat_model, use=use, by_channel=limits)) is None:
-        yield None
-        return
-    try:
-        yield Writer(model, settings.chat_model, settings.answers)
-    finally:
-        await model.aclose()
-
-
-async def check_qdrant(section: QdrantSettings) -> str:
-    """The state of the Qdrant server of the settings, in one line.
-
-    Raises:
-        KnowledgeBaseUnavailable: It cannot be used.
-        SettingsError: What talks to it is not installed.
-    """
-    from knowledge.qdrant_points import look_at
-
-    return await look_at(section)
-
-
-async def inspect_sources(sources: Sequence[str], progress: Progress) -> list[dict[str, Any]]:
-    """What is read from sources, chunk by chunk; see `knowledge.inspection.inspect`.
-
-    Raises:
-        KnowledgeBaseError: They cannot be read at all.
-    """
-    from knowledge.inspection import inspect
-
-    with TemporaryDirectory(prefix="kfbot-inspect-") as cache:
-        return await inspect(list(sources), Path(cache), progress)
-
-
-@asynccontextmanager
 async def build(
     settings: Settings,
     *,
@@ -191,9 +88,9 @@ async def build(
     here, shared = settings.model_copy(update={"data_dir": place}), settings.data_dir
     models, copies = shared / "models", shared / "sources"
     async with (
-        open_database(settings) as database,
-        open_knowledge(here, database, report, models=models, copies=copies) as knowledge,
-        open_writer(settings, use=TokenUse(database), channels=channels) as writer,
+        opening.open_database(settings) as database,
+        opening.open_knowledge(here, database, report, models=models, copies=copies) as knowledge,
+        opening.open_writer(settings, use=TokenUse(database), channels=channels) as writer,
         Presence(database, owner),
     ):
         clock = DatabaseClock(database)
@@ -281,7 +178,7 @@ def wire(
             settings, database, knowledge, writer, stores, channels, admin, typing, clock
         ),
         outbox=outbox,
-        streaming=Streaming(DraftStore(database, clock), channels, clock, settings.chat_model),
+        streaming=_streaming(settings, database, channels, clock),
         channels=channels,
         desks=desks,
         changes=changes,
@@ -409,6 +306,17 @@ def _dialogue(
         clock=clock,
         on_turn=typing.show,
     )
+
+
+def _streaming(
+    settings: Settings,
+    database: Database,
+    channels: Mapping[str, ChannelAdapter],
+    clock: Callable[[], datetime],
+) -> Streaming:
+    # Who asks over HTTP gets the whole answer, and reads nothing before.
+    watched = {name: one for name, one in channels.items() if name != API_CHANNEL}
+    return Streaming(DraftStore(database, clock), watched, clock, settings.chat_model)
 
 
 def _served(channels: Mapping[str, ChannelAdapter]) -> Collection[str] | None:

@@ -203,7 +203,13 @@ class Dialogue:
             said := wordless_outcome(conversation, event, context.history)
         ):
             return said
-        outcome = await self._ask(conversation, context, event.text, self._scope(event), on_text)
+        writer = self._writer
+        if writer and await self._escalation.is_grievance(conversation, event.text, context.last):
+            # What nobody is to read is not written; what would be quoted is the agent's draft.
+            writer = None
+        outcome = await self._ask(
+            conversation, context, event.text, self._scope(event), on_text, writer
+        )
         return await self._escalation.reconsidered(outcome, event.text, context.last)
 
     async def _is_answered(self, conversation: Conversation, event: MessageReceived) -> bool:
@@ -251,6 +257,7 @@ class Dialogue:
         question: str,
         scope: Scope,
         on_text: OnText | None,
+        writer: Writer | None,
     ) -> Outcome:
         if bot_may_speak(conversation):
             self._on_turn(conversation.address)
@@ -261,7 +268,7 @@ class Dialogue:
             self._knowledge,
             scope=scope,
             max_wrong_percent=self._max_wrong_percent,
-            writer=self._writer,
+            writer=writer,
             on_text=on_text,
             slots=self._slots,
             last_question=context.last.question if context.last else None,
@@ -302,7 +309,8 @@ class Dialogue:
         if (refusal := await self._refusal(conversation, batch, changed)) is not None:
             return refusal
         context = await self._context(conversation, batch)
-        return await self._ask(conversation, context, reads, self._scope(event), on_text)
+        scope = self._scope(event)
+        return await self._ask(conversation, context, reads, scope, on_text, self._writer)
 
     async def _pressed(self, conversation: Conversation, event: ButtonPressed) -> Outcome:
         button = await self._conversations.find_button(conversation.id, event.token)

@@ -1,28 +1,28 @@
 """Every error that kfbot raises on purpose. A class says what the catcher does.
 
 KfbotError
-├── SettingsError                 a person must correct the settings; the start is refused
-├── StoreError                    the database cannot be used
-│   ├── StoreUnavailable          locked, full or gone: nothing was stored, try later
-│   ├── RowUnreadable             a newer version wrote it, or it is damaged; the rest goes on
-│   ├── BackupFailed              there is no backup; the database is as it was
-│   └── Conflict                  what was asked for clashes with what is stored
-├── ChannelError                  (carries the channel)
-│   ├── ChannelUnavailable        try later (retry_after_seconds)
-│   ├── ChannelUnauthorized       stop the channel, tell a person
-│   ├── MessageRejected           the platform will never take this message
-│   └── WebhookRejected           the request is refused with its status; nothing is stored
+├── SettingsError                  a person must correct the settings; the start is refused
+├── StoreError                     the database cannot be used
+│   ├── StoreUnavailable           locked, full or gone: nothing was stored, try later
+│   ├── RowUnreadable              a newer version wrote it, or it is damaged; the rest goes on
+│   ├── BackupFailed               there is no backup; the database is as it was
+│   └── Conflict                   what was asked for clashes with what is stored
+├── ChannelError                   (carries the channel)
+│   ├── ChannelUnavailable         try later (retry_after_seconds)
+│   ├── ChannelUnauthorized        stop the channel, tell a person
+│   ├── MessageRejected            the platform will never take this message
+│   └── WebhookRejected            the request is refused with its status; nothing is stored
 ├── KnowledgeBaseError
-│   ├── KnowledgeBaseUnavailable  cannot be asked or loaded now
-│   ├── EntryRejected             this entry cannot be stored as it is
-│   └── DocumentUnreadable        this document is left out; the rest is loaded
+│   ├── KnowledgeBaseUnavailable   cannot be asked or loaded now
+│   ├── EntryRejected              this entry cannot be stored as it is
+│   └── DocumentUnreadable         this document is left out; the rest is loaded
 ├── ChatModelError
-│   ├── ChatModelUnavailable      try later (retry_after_seconds)
-│   └── CompletionInvalid         the model's text cannot be used
-│       └── CompletionUnsupported its passages do not say it (carries what they lack)
-├── ConversationChanged           somebody else moved the conversation on; read it again
-├── ServerRefused                 the running server said no to a command
-└── AlreadyRunning                another process owns the data folder
+│   ├── ChatModelUnavailable       try later (retry_after_seconds)
+│   └── CompletionInvalid          the model's text cannot be used
+│       └── CompletionUnsupported  its passages do not say it (carries what they lack)
+├── ConversationChanged            somebody else moved the conversation on; read it again
+├── ServerRefused                  the running server said no to a command
+└── AlreadyRunning                 another process owns the data folder
 """
 
 from __future__ import annotations

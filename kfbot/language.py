@@ -9,6 +9,8 @@ from kfbot.conversation import Language
 
 _HAN = re.compile(r"[㐀-鿿豈-﫿]")
 _LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]+")
+#: X200-B, 5GB: in every language.
+_CODE = re.compile(r"[A-Za-z]*\d[A-Za-z\d]*(?:-[A-Za-z\d]+)*")
 
 
 def last_spoken(newest_first: Iterable[str]) -> Language | None:
@@ -22,9 +24,9 @@ def last_spoken(newest_first: Iterable[str]) -> Language | None:
 def language_of(text: str, default: Language = "en") -> Language:
     """Chinese where Han characters weigh at least as much as Latin words; else English.
 
-    A text with neither (numbers, emoji) gets `default`.
+    A text with neither (numbers, codes, emoji) gets `default`.
     """
-    han, latin = len(_HAN.findall(text)), len(_LATIN_WORD.findall(text))
+    han, latin = len(_HAN.findall(text)), len(_LATIN_WORD.findall(_CODE.sub(" ", text)))
     if han == latin == 0:
         return default
     # A Chinese word has about two characters.

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from kfbot.bootstrap import open_database, open_knowledge
 from kfbot.errors import KnowledgeBaseError, SettingsError, StoreUnavailable
 from kfbot.knowledge_base import KnowledgeBase, Progress
 from kfbot.knowledge_models import open_embedding, open_reranking
 from kfbot.knowledge_settings import KnowledgeSettings
+from kfbot.opening import open_database, open_knowledge, open_writer
 from kfbot.settings import DatabaseSettings, QdrantSettings, Settings
 from kfbot.store.calibrations import CalibrationStore
 from kfbot.store.chunks import KnowledgeStore
@@ -52,7 +52,9 @@ async def run_evaluation(
         calibrate: First calibrate each knowledge base, from questions made of it.
 
     Raises:
-        KnowledgeBaseError: The input is bad, or the model cannot be used; nothing was written.
+        KnowledgeBaseError: The input is bad, or the embedding model cannot be used; nothing was
+            written.
+        SettingsError: The chat model cannot be used like this.
     """
     from knowledge import evaluation
 
@@ -63,6 +65,8 @@ async def run_evaluation(
         async with (
             open_database(throwaway) as database,
             open_knowledge(throwaway, database, report, models=models) as base,
+            # What is spent here counts for no budget: customers' answers have theirs.
+            open_writer(settings) as writer,
         ):
             calibrating = partial(calibrate_loaded, settings, database, base, progress, report)
             return await evaluation.evaluate(
@@ -71,6 +75,8 @@ async def run_evaluation(
                 max_wrong_percent=settings.decision.max_wrong_percent,
                 stored=KnowledgeStore(database).chunks,
                 calibrate=calibrating if calibrate else None,
+                writer=writer,
+                slots=settings.slots,
                 progress=progress,
                 report=report,
             )

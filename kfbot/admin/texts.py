@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from textwrap import shorten
 from typing import Any
@@ -109,6 +110,8 @@ def why(
             probability=f"{turn.confidence:.2f}",
         )
     ]
+    if (told := _of_model(turn, says)) is not None:
+        parts.append(told)
     if (kind := _kind(turn, found)) is not None:
         correction = _correction(kind, turn.evidence[kind], found)
         parts.append(_signals(kind, turn.evidence[kind], correction, says))
@@ -117,6 +120,17 @@ def why(
     shown = says.search_fails if found is None else passages(found, most, says)
     parts.append(f"{says.why_passages}\n{shown}")
     return "\n\n".join(parts)
+
+
+def _of_model(turn: TurnAccount, says: CommandTexts) -> str | None:
+    """What came of what a chat model wrote, on one line; None: it was not asked to."""
+    told = says.why_model.get(turn.usage.get("outcome", ""))
+    dropped = turn.usage.get("dropped")
+    if told is None or not dropped:
+        return told
+    counts = Counter(says.why_lacked.get(verdict, verdict) for verdict in dropped)
+    reasons = ", ".join(f"{name}: {count}" for name, count in counts.most_common())
+    return f"{told} {says.why_dropped.format(count=len(dropped), reasons=reasons)}"
 
 
 def _kind(turn: TurnAccount, found: Retrieval | None) -> PassageKind | None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from kfbot.adapter import ChannelAdapter
-from kfbot.bootstrap import check_qdrant, open_database
 from kfbot.channels import open_channels
 from kfbot.cli.client import find_server
 from kfbot.cli.output import report, say, say_table
@@ -24,6 +23,7 @@ from kfbot.errors import (
     StoreUnavailable,
 )
 from kfbot.knowledge_models import check_embedding, check_reranker
+from kfbot.opening import check_qdrant, open_database
 from kfbot.permissions import scopes_of
 from kfbot.places import owning
 from kfbot.settings import Settings, load_settings

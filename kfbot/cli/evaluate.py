@@ -68,8 +68,9 @@ def evaluate(
 ) -> None:
     """Measure how good the bot is.
 
-    Asks your questions of the pipeline that answers customers, on a throw-away store. Exit
-    status 1: a demand was not met, or the input is bad.
+    Asks your questions of the pipeline that answers customers, on a throw-away store; with
+    [chat_model] set, that model writes, and its tokens are spent. Exit status 1: a demand was
+    not met, or the input is bad.
 
     \b
     Examples:

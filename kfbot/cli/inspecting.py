@@ -36,8 +36,8 @@ pre {{ font: inherit; white-space: pre-wrap; overflow-wrap: anywhere; margin: .2
 
 async def inspect(sources: Sequence[str], *, html: Path | None, as_json: bool) -> bool:
     """Read and show; False if something could not be read."""
-    from kfbot.bootstrap import inspect_sources
     from kfbot.cli.output import progress_bar, say, say_json
+    from kfbot.opening import inspect_sources
 
     with progress_bar() as progress:
         files = await inspect_sources(sources, progress)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from kfbot.cli.options import SettingsFile
+
 if TYPE_CHECKING:
     from kfbot.model.tuning.progress import Look, OnLook
     from kfbot.model.tuning.training import Tuned
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 Data = Annotated[
     Path, typer.Argument(metavar="DATA", help="A folder that `kfbot model data build` made.")
 ]
-Base = Annotated[str, typer.Option(metavar="PATH|NAME", help="The model to start from.")]
+Base = Annotated[
+    str, typer.Option(metavar="PATH|NAME", help="The model to start from; else [chat_model] model.")
+]
 Out = Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder for what comes of it.")]
 Method = Annotated[
     Literal["lora", "qlora", "dora", "ia3", "full"],
@@ -54,8 +58,8 @@ TestLimit = Annotated[
 
 def tune(
     data: Data,
-    base: Base,
     out: Out,
+    base: Base = "",
     method: Method = "lora",
     objective: Objective = "sft",
     epochs: Epochs = None,
@@ -69,6 +73,7 @@ def tune(
     resume: Resume = False,
     no_refusals: NoRefusals = False,
     test_limit: TestLimit = None,
+    settings: SettingsFile = None,
 ) -> None:
     """Tune a chat model on your own cases and documents.
 
@@ -89,6 +94,7 @@ def tune(
     from kfbot.model.tuning.training import tune as run
 
     _check_rank(method, rank)
+    base = _base(base, settings)
     tuning = Tuning(
         data=data, base=base, out=out, method=method, objective=objective, epochs=epochs,
         learning_rate=learning_rate, rank=rank, batch=batch, length=length, device=device,
@@ -98,6 +104,22 @@ def tune(
         tuned = run(tuning, report=report, on_look=on_look, progress=progress)
     if tuned.first:
         _say(tuned, out)
+
+
+def _base(named: str, file: Path | None) -> str:
+    """The model to start from.
+
+    Raises:
+        SettingsError: Nobody names one, or the settings are wrong.
+    """
+    from kfbot.errors import SettingsError
+    from kfbot.settings import load_settings
+
+    section = load_settings(file).chat_model
+    # What an endpoint calls its model is no model that could be opened here.
+    if base := named or ("" if section.base_url else section.model):
+        return base
+    raise SettingsError("which model? --base PATH, or [chat_model] model = PATH")
 
 
 def _check_rank(method: str, rank: int | None) -> None:

@@ -121,6 +121,7 @@ def export(
     split: Annotated[
         str, typer.Option(metavar="SPLIT", help="train, validation or test.")
     ] = "train",
+    settings: SettingsFile = None,
 ) -> None:
     """Write the chat examples of a folder in a form that other tools read.
 
@@ -134,7 +135,9 @@ def export(
     from kfbot.cli.output import say
     from kfbot.model.tuning.examples import SPLITS, TuningDataError, read_chat
     from kfbot.model.tuning.formats import FORMATS, rows_as
+    from kfbot.settings import load_settings
 
+    load_settings(settings)
     if form not in FORMATS or split not in SPLITS:
         raise typer.BadParameter(f"--format {', '.join(FORMATS)}; --split {', '.join(SPLITS)}")
     examples = read_chat(folder / f"{split}.jsonl")
@@ -257,8 +260,11 @@ def tune_embedding(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Of `model data build`.")],
     out: Out,
     base: Annotated[
-        str, typer.Option(metavar="FOLDER", help="The model to begin with; bundled, or a folder.")
-    ] = "bundled",
+        str,
+        typer.Option(
+            metavar="FOLDER", help="bundled, or a model's folder; else [embedding] model."
+        ),
+    ] = "",
     epochs: Annotated[int, typer.Option(min=1, max=100, help="Passes over the pairs.")] = 3,
     batch: Annotated[int, typer.Option(min=2, max=4096, help="Pairs of a step.")] = 32,
     learning_rate: Annotated[float, typer.Option(min=1e-9, max=1.0)] = 2e-5,
@@ -266,6 +272,7 @@ def tune_embedding(
         Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU where there is one.")
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Another order of the pairs.")] = 0,
+    settings: SettingsFile = None,
 ) -> None:
     """Tune the embedding model on your own questions, and see what that gained.
 
@@ -280,12 +287,14 @@ def tune_embedding(
     from kfbot.cli.output import progress_bar, say, say_table
     from kfbot.model.tuning.embedding import Recipe, tune_embedding
     from kfbot.model.tuning.examples import TuningDataError
+    from kfbot.settings import load_settings
 
+    in_use = load_settings(settings).embedding.model
     recipe = Recipe(
         epochs=epochs, batch=batch, learning_rate=learning_rate, device=device, seed=seed
     )
     with progress_bar() as progress:
-        done = tune_embedding(data, out, base, recipe, progress)
+        done = tune_embedding(data, out, base or in_use, recipe, progress)
     rows = [
         [name, f"{gain.before:.3f}", f"{gain.after:.3f}", f"{gain.low:+.3f} … {gain.high:+.3f}"]
         for name, gain in done.gains.items()

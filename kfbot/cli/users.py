@@ -155,7 +155,7 @@ async def _reset(settings: Settings, name: str, password: str) -> None:
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[DeskStores]:
     """The stores, also beside a running server; the schema is made where there is none."""
-    from kfbot.bootstrap import open_database
+    from kfbot.opening import open_database
     from kfbot.places import owning
     from kfbot.store.clock import DatabaseClock
     from kfbot.store.desk import desk_stores

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from kfbot.grounding.statements import Statement
+from kfbot.grounding.statements import AND, Statement
 from kfbot.grounding.vocabulary import plain_chinese
 
 #: As long as this beginnings of words are taken for the words.
@@ -18,6 +18,12 @@ _ARTICLES = frozenset(("a", "an", "the", "our", "your"))
 #: What is behind these is done by somebody, or to somebody: it is not to be left out or put in.
 _ROLES = frozenset(
     ("by", "to", "from", "than", "against", "由", "被", "向", "给", "从", "比", "对")
+)
+#: Behind a subject: stems of English verbs, the first characters of Chinese ones.
+_VERBS = frozenset(
+    {"is", "are", "was", "were", "has", "have", "had", "can", "may", "must", "will", "should"}
+    | {"would", "could", "do", "does", "cost", "take", "come", "includ", "contain", "requir"}
+    | {"arriv", "weigh", "last", *"是为可能会需有售支提含包重由"}
 )
 _PERSONS = frozenset(("you", "we", "i", "custom"))
 #: Costs: to go back, and to put together what the passage does not.
@@ -250,13 +256,48 @@ def _step(
     back = _BACK if place < was else 0
     same_clause = before.clause == part.clause
     if left <= place and passage.tokens[was].clause == passage.tokens[place].clause:
-        return _skip(left, place, passage, known) if same_clause else 0
+        if not same_clause:
+            return 0
+        if (
+            left < place
+            and left in _lost(left, place, passage, known)
+            and _is_other_subject(was, left, passage)
+        ):
+            return _NEVER
+        return _skip(left, place, passage, known)
     if not same_clause:
         return back + _entry(place, passage, known)
+    if _is_its_subject(before, was, place, passage):
+        return _NEVER if _lost(_clause_start(place, passage), place, passage, known) else 2
     lost = _lost(left, _clause_end(was, passage), passage, known)
     if lost or _lost(_clause_start(place, passage), place, passage, known):
         return _NEVER
     return back + 3
+
+
+def _is_its_subject(before: Part, was: int, place: int, passage: Statement) -> bool:
+    """Whether a part is the subject of the second half of a sentence: "and can be returned"."""
+    start = _clause_start(place, passage)
+    if not start or passage.tokens[start - 1].norm != AND:
+        return False
+    while start > 0 and passage.tokens[start - 1].kind == "sep":
+        start -= 1
+    first, left = _clause_start(start, passage), was + before.length
+    if not first <= was < left < start or passage.tokens[left].norm not in _VERBS:
+        return False
+    return all(one.is_content or one.norm in _ARTICLES for one in passage.tokens[first:was])
+
+
+def _is_other_subject(was: int, left: int, passage: Statement) -> bool:
+    """Whether what follows a subject makes another thing of it: "A chair cover costs 80 euros"."""
+    follows = passage.tokens[left]
+    start = _clause_start(was, passage)
+    return (
+        follows.kind == "word"
+        and follows.is_content
+        and follows.norm not in _VERBS
+        and all(one.norm in _ARTICLES for one in passage.tokens[start:was])
+    )
 
 
 def _skip(left: int, place: int, passage: Statement, known: frozenset[str]) -> int:

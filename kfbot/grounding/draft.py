@@ -6,11 +6,13 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from kfbot.conversation import Language
 from kfbot.errors import CompletionUnsupported
+from kfbot.grounding.languages import is_in
 from kfbot.grounding.prompting import as_it_was
 from kfbot.grounding.refusals import is_apology, is_refusal
 from kfbot.grounding.sentences import sentences
-from kfbot.grounding.support import Verdict, check
+from kfbot.grounding.support import Verdict, check, prepare, states_nothing
 from kfbot.knowledge_base import Passage
 
 _NUMBERS = r"\d{1,3}(?:\s*[,，、;–-]\s*\d{1,3})*"
@@ -19,6 +21,7 @@ _MARK = re.compile(
     rf"[^\S\n]*[\[【［]\s*(?:\^|passages?\s*|段落\s*)?({_NUMBERS})\s*[\]】］]", re.IGNORECASE
 )
 _END = re.compile(r"[.!?。！？…:：;；|）)\"”’」』*]\s*$")
+_FULL_STOP = re.compile(r"[.!?。！？][)\"”’」』*]*\s*$")
 _ITEM = re.compile(r"\s*(?:[-*+•·]\s|\(?\d{1,3}[.)、）]|[①-⑳])")
 _ONLY_A_BULLET = re.compile(r"\s*(?:[-*+•·]|\(?\d{1,3}[.)、）]|#{1,6}|\*{2,3})\s*")
 #: Leans on the sentence before it, or takes some of it back.
@@ -51,6 +54,8 @@ class Draft:
     """An answer as it grows; its text holds nothing that no passage says."""
 
     passages: Sequence[Passage]
+    #: Of the customer: a sentence in another one is taken out.
+    language: Language
     question: str = ""
     #: Has the last word on a verdict, told the sentence and the passage; None: there is none.
     judge: Judge | None = None
@@ -62,6 +67,8 @@ class Draft:
     #: Places of the passages in the order of their numbers, with the sentences that cite them.
     _cited: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
     _kept: int = 0
+    #: A sentence has come with a full stop.
+    _is_punctuated: bool = False
     #: The rest would say something else without what was taken out.
     _misleads: bool = False
     _after_gap: bool = False
@@ -70,11 +77,18 @@ class Draft:
     #: Line ends that stood before what was taken out.
     _lines: int = 0
 
-    async def add(self, sentence: str, *, is_cut: bool = False) -> bool:
+    def prepare(self) -> None:
+        """Take the passages apart: much more work than to check a sentence against them."""
+        for place in range(len(self.passages)):
+            prepare(self._whole(place))
+
+    async def add(self, sentence: str, *, is_last: bool = False, is_full: bool = False) -> bool:
         """Take a sentence in if a passage says it; True where the text to be shown has grown.
 
         Args:
-            is_cut: The model could write no more: without an end this is half a sentence.
+            is_last: No more comes: without the end that the others have this is half a sentence,
+                unless it is an item of a list.
+            is_full: The model could write no more: then an item may be half of one too.
         """
         self.refused = self.refused or is_refusal(sentence)
         if self.refused:
@@ -87,8 +101,11 @@ class Draft:
         if _ONLY_A_BULLET.fullmatch(sentence) or not words.strip():
             self._ahead = words
             return False
-        if is_cut and words == sentence and not _END.search(words):
+        is_ended = words != sentence or _END.search(words) is not None
+        is_half = is_full or (self._is_punctuated and not _ITEM.match(words))
+        if is_last and is_half and not is_ended:
             return False
+        self._is_punctuated |= _FULL_STOP.search(words) is not None and not _ITEM.match(words)
         return await self._judged(sentence)
 
     def check_whole(self) -> None:
@@ -121,6 +138,8 @@ class Draft:
 
     async def _judged(self, sentence: str) -> bool:
         words = _MARK.sub("", sentence)
+        if states_nothing(words) and not is_in(words, self.language):
+            return False
         verdict, marked = await self._proved(sentence, words)
         if verdict not in ("supported", "nothing"):
             if is_apology(words):
@@ -145,6 +164,8 @@ class Draft:
 
     async def _proved(self, sentence: str, words: str) -> tuple[Verdict, str]:
         """The verdict on a sentence, and the sentence with the marks of what says it."""
+        if not is_in(words, self.language):
+            return "language", ""
         named = [place for numbers in _MARK.findall(sentence) for place in self._places(numbers)]
         places = list(dict.fromkeys(named)) or range(len(self.passages))
         verdict: Verdict = "words"

@@ -35,6 +35,15 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _CHINESE_TURN = re.compile("但是|但|而且|并且|然而")
+#: Behind these a sentence says more of the same subject: "It costs 5 euros and can be returned."
+_AND = re.compile(
+    r"(?<![\w'])and(?=\s+(?:also\s+)?(?:can|may|must|will|should|could|would|is|are|was|were|has"
+    r"|have|had|does|takes|comes|includes|contains|requires|arrives|weighs|lasts|costs\s+[\d$€£])"
+    r"(?![\w']))|(?:而且|并且|并|且)(?=可|能|会|应|支持|提供|包含)",
+    re.IGNORECASE,
+)
+#: Of a token that begins the second half of a coordinated sentence.
+AND = "&"
 _MARKDOWN = re.compile(r"\*\*|__|`|^\s*(?:#+|>|[-*•+]|\d{1,2}[.)、])\s+", re.MULTILINE)
 _QUOTED = re.compile("《([^》]+)》|「([^」]+)」|『([^』]+)』|“([^”]+)”")
 
@@ -140,7 +149,7 @@ def _spans(text: str) -> list[tuple[int, int, re.Match[str] | Quantity]]:
 
 
 def _tokens(text: str) -> list[Token]:
-    turns = {match.start() for match in _CHINESE_TURN.finditer(text)}
+    turns = _turns(text)
     tokens: list[Token] = []
     clause, leads = 0, True
     for start, _, found in _spans(text):
@@ -155,10 +164,16 @@ def _tokens(text: str) -> list[Token]:
             continue
         if start in turns:
             clause += 1
-            tokens.append(Token("sep", "\0", clause))
+            tokens.append(Token("sep", turns[start], clause))
         tokens.append(_token(found, clause, leads))
         leads = False
     return tokens
+
+
+def _turns(text: str) -> dict[int, str]:
+    """Where a clause begins with a word, and the norm of the token that parts it."""
+    turns = {match.start(): "\0" for match in _CHINESE_TURN.finditer(text)}
+    return turns | {match.start(): AND for match in _AND.finditer(text)}
 
 
 def _without_plain(tokens: list[Token]) -> list[Token]:
@@ -199,7 +214,7 @@ def _token(found: re.Match[str], clause: int, leads: bool) -> Token:
 def _clauses(text: str, tokens: Sequence[Token]) -> list[str]:
     parts: list[list[str]] = [[]]
     clause = 0
-    turns = {match.start() for match in _CHINESE_TURN.finditer(text)}
+    turns = _turns(text)
     end = 0
     for start, stop, found in _spans(text):
         parts[-1].append(text[end:start])

@@ -92,8 +92,9 @@ def _is_said(sentence: str, said: Sequence[HistoryMessage]) -> bool:
     """True where whoever a sentence names as the one who said it did, or else anybody."""
     frame = _FRAME.match(sentence)
     by_customer = frame is not None and bool(frame["customer"] or frame["kehu"])
+    # What somebody asks is said too.
     texts = [
-        message.text
+        message.text.replace("?", ".").replace("？", "。")
         for message in said
         if frame is None or (message.role == "customer") == by_customer
     ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
+from kfbot.conversation import Language
 from kfbot.grounding.alignment import Part, Path, parts, path
+from kfbot.grounding.languages import is_in, languages_of
 from kfbot.grounding.sentences import sentences
 from kfbot.grounding.statements import Statement, statement
 from kfbot.grounding.vocabulary import markers, nothing, opposites
@@ -18,9 +21,19 @@ from kfbot.language import language_of
 #: supported, or the first thing that the passage lacks. order: it has the words, and puts them
 #: together in another way. condition: the sentence leaves a condition or a doubt out, or adds a
 #: promise. nothing: the sentence states nothing, as a greeting. foreign: nothing speaks against
-#: it, but the two are in different languages, and their words cannot be compared.
+#: it, but the two are in different languages, and their words cannot be compared. language: the
+#: customer does not read it; `check` does not say so.
 Verdict = Literal[
-    "supported", "nothing", "number", "name", "negation", "condition", "order", "words", "foreign"
+    "supported",
+    "nothing",
+    "number",
+    "name",
+    "negation",
+    "condition",
+    "order",
+    "words",
+    "foreign",
+    "language",
 ]
 
 _PRONOUN = re.compile(
@@ -29,6 +42,10 @@ _PRONOUN = re.compile(
     re.IGNORECASE,
 )
 _ITEM = re.compile(r"(?:[-*+•·]|\d{1,2}[.)、])\s*")
+_WHO = {
+    "us": re.compile(r"\b(?:we|us|i|me)\b|(?:我们?|本店|我司|我方)(?!的)", re.IGNORECASE),
+    "you": re.compile(r"\byou\b|[你您](?!的)", re.IGNORECASE),
+}
 #: So many sentences of a passage are compared closely, those that have most in common with it.
 _CANDIDATES = 4
 #: Of the clauses that a sentence is taken from, so much must be said.
@@ -45,6 +62,7 @@ class _Sentence:
     text: str
     #: What it is about, where it does not say so: title, heading, what a pronoun stands for.
     about: str
+    is_heading: bool = False
 
 
 def check(sentence: str, passage: str, *, said: str = "") -> Verdict:
@@ -67,20 +85,27 @@ def check(sentence: str, passage: str, *, said: str = "") -> Verdict:
     found = _passage(passage)
     if not found:
         return "words"
-    if _is_foreign(stated, passage, found):
+    mine = languages_of(stated.text)
+    own = frozenset(
+        at for at, one in enumerate(found) if any(is_in(one.text, name) for name in mine)
+    )
+    # A title in the language of the customer proves nothing.
+    if len(own) < len(found) and not any(
+        _common(stated, found[at]) for at in own if not found[at].is_heading
+    ):
         return _foreign(stated, found)
-    return _proved(stated, found, statement(said))
+    return _proved(stated, found, own, statement(said))
 
 
-def _is_foreign(stated: Statement, passage: str, found: Sequence[_Sentence]) -> bool:
-    """Whether a passage has no sentence in the language of this one."""
-    has_han = any(token.kind == "han" for token in stated.tokens)
-    language = language_of(passage)
-    if language == ("zh" if has_han else "en"):
-        return False
-    mine = language_of(stated.text)
-    own = (one for one in found if language_of(one.text, mine) == mine)
-    return not any(_common(stated, one) for one in own)
+def prepare(passage: str) -> None:
+    """Take a passage apart, so that `check` has no more to do with it than to compare."""
+    found = _passage(passage)
+    for at, one in enumerate(found):
+        statement(one.about)
+        for length in (1, 2, 3):
+            statement("\n".join(each.text for each in found[at : at + length]))
+        for name in get_args(Language):
+            is_in(one.text, name)
 
 
 def states_nothing(sentence: str) -> bool:
@@ -103,13 +128,14 @@ def _passage(text: str) -> Sequence[_Sentence]:
             items = []
         if not words:
             continue
-        if _is_heading(words, number):
+        is_heading = _is_heading(words, number)
+        if is_heading:
             title, heading, lead = (title, words, "") if number else (words, "", "")
         elif lead and (item := _ITEM.match(words)):
             items.append(words[item.end() :])
         for one in sentences(words):
             leant = before if _PRONOUN.match(one) else ""
-            found.append(_Sentence(one, "\n".join((title, heading, lead, leant))))
+            found.append(_Sentence(one, "\n".join((title, heading, lead, leant)), is_heading))
             before = one
         lead = _leading(words, lead)
     return found
@@ -132,19 +158,24 @@ def _common(stated: Statement, one: _Sentence) -> int:
     return len(stated.content() & statement(one.text).content())
 
 
-def _proved(stated: Statement, own: Sequence[_Sentence], said: Statement) -> Verdict:
-    """The verdict on the part of the passage that comes nearest."""
-    ranked = sorted(range(len(own)), key=lambda at: -_common(stated, own[at]))[:_CANDIDATES]
+def _proved(
+    stated: Statement, found: Sequence[_Sentence], own: frozenset[int], said: Statement
+) -> Verdict:
+    """The verdict on the part of the passage that comes nearest.
+
+    Args:
+        own: Places of the sentences that can be compared with this one.
+    """
+    ranked = sorted(own, key=lambda at: (-_common(stated, found[at]), at))[:_CANDIDATES]
     spans = [(at, at + 1) for at in ranked]
-    spans += (
-        [(max(0, at - 1), at + 1) for at in ranked[:2] if at]
-        + [(at, min(len(own), at + 2)) for at in ranked[:2]]
-        + [(max(0, ranked[0] - 1), ranked[0] + 2)]
-    )
+    spans += [(at - 1, at + 1) for at in ranked[:2]] + [(at, at + 2) for at in ranked[:2]]
+    spans += [(max(0, at - 1), min(len(found), at + 2)) for at in ranked[:1]]
     verdicts: list[Verdict] = []
     for start, end in dict.fromkeys(spans):
-        text = "\n".join(one.text for one in own[start:end])
-        verdict = _compare(stated, statement(text), statement(own[start].about), said)
+        if not own.issuperset(range(start, end)):
+            continue
+        text = "\n".join(one.text for one in found[start:end])
+        verdict = _compare(stated, statement(text), statement(found[start].about), said)
         if verdict == "supported":
             return verdict
         verdicts.append(verdict)
@@ -164,7 +195,7 @@ def _compare(stated: Statement, known: Statement, about: Statement, said: Statem
         return "order" if way.steps else "words"
     if (fault := _marked(stated, known, way)) is not None:
         return fault
-    if _is_patched(way, known):
+    if _is_by_another(stated, known, way) or _is_only_asked(way, known) or _is_patched(way, known):
         return "order"
     own = stated.content() | said.content()
     return "supported" if _said_enough(way, known, named | own, own) else "condition"
@@ -214,11 +245,13 @@ def _is_opposed(norm: str, known: Statement) -> bool:
 def _marked(stated: Statement, known: Statement, way: Path) -> Verdict | None:
     """Negations, conditions, doubts and promises: clause by clause the same."""
     used: dict[int, Counter[int]] = {}
+    mains: set[int] = set()
     for part, place in way.steps:
         used.setdefault(part.clause, Counter())[known.tokens[place].clause] += 1
     for clause, places in used.items():
         least = min(2, max(places.values()))
         main = [place for place, count in places.items() if count >= least]
+        mains.update(main)
         theirs = sum(_marks(known.clauses[place])["negation"] for place in main)
         if _marks(stated.clauses[clause])["negation"] != theirs:
             return "negation"
@@ -227,6 +260,8 @@ def _marked(stated: Statement, known: Statement, way: Path) -> Verdict | None:
     others = _all_marks([known.clauses[place] for place in taken])
     if (mine["negation"] > 0) != (others["negation"] > 0):
         return "negation"
+    if mine["must"] and not any(_marks(known.clauses[place])["must"] for place in mains):
+        return "condition"
     return _conditions(mine, others, _all_marks(known.clauses))
 
 
@@ -275,20 +310,51 @@ def _said_enough(way: Path, known: Statement, named: frozenset[str], own: frozen
     return sum(one.norm in named for one in stated) >= _SAID * len(stated)
 
 
+def _is_by_another(stated: Statement, known: Statement, way: Path) -> bool:
+    """Whether the customer does what the company does there, or the other way round."""
+    taken = {known.tokens[place].clause for _, place in way.steps}
+    mine = _persons(" ".join(stated.clauses))
+    theirs = _persons(" ".join(known.clauses[place] for place in sorted(taken)))
+    if not mine or not theirs:
+        return False
+    is_turned = len(taken) == 1 and mine[0] != theirs[0]
+    return is_turned or not set(mine) & set(theirs)
+
+
+def _persons(words: str) -> Sequence[str]:
+    """Who of us and you is named, in their order; what is ours or yours names nobody."""
+    found = ((pattern.search(words), name) for name, pattern in _WHO.items())
+    return [name for _, name in sorted((one.start(), name) for one, name in found if one)]
+
+
+def _is_only_asked(way: Path, known: Statement) -> bool:
+    """Whether the passage does not say it, but asks: "Are dogs welcome? No." """
+    lines = known.text.split("\n")
+    breaks = [at for at, token in enumerate(known.tokens) if token.norm == "\n"]
+    touched = {bisect(breaks, place) for _, place in way.steps}
+    return all(lines[line].rstrip(' "”)').endswith("?") for line in touched)
+
+
 def _is_patched(way: Path, known: Statement) -> bool:
     """Whether it takes from several sentences, and not what each of them is about."""
     covered = {place + at for part, place in way.steps for at in range(part.length)}
     first: dict[int, int] = {}
     line = 0
-    touched = set()
+    touched, clauses = set(), set()
+    content = [at for at, token in enumerate(known.tokens) if token.is_content]
     for at, token in enumerate(known.tokens):
         line += token.norm == "\n"
         if token.is_content:
             first.setdefault(line, at)
         if at in covered:
             touched.add(line)
+            clauses.add(token.clause)
     if len(touched) < 2:
         return False
+    for clause in clauses:
+        stated = [at for at in content if known.tokens[at].clause == clause]
+        if sum(at in covered for at in stated) < _SAID * len(stated):
+            return True
     lines = known.text.split("\n")
     return any(
         first[one] not in covered and not (one and _PRONOUN.match(lines[one])) for one in touched

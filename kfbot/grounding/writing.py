@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from kfbot.chat_model import ChatModel, Usage, estimated_tokens
@@ -81,27 +82,53 @@ class Writer:
         )
         if not shown:
             raise CompletionInvalid("the passages have no room in context_tokens")
-        draft = Draft(found[:shown], question, self._judge(usage, channel))
+        draft = Draft(found[:shown], language, question, self._judge(usage, channel))
         waits = self._is_judged(found[:shown], language)
-        stream, ready, spent, text = SentenceStream(), [], usage.completion_tokens, ""
-        async for piece in self.model.complete(
+        completion = self.model.complete(
             prompt, max_tokens=self.max_tokens, usage=usage, channel=channel
-        ):
-            text += piece
-            ready += stream.feed(piece)
-            # A judge that is asked meanwhile would wait for the place that this completion takes.
-            while ready and not waits:
-                if await draft.add(ready.pop(0)) and on_text is not None:
-                    await on_text(draft.text)
-        is_full = max(usage.completion_tokens - spent, estimated_tokens(text)) >= self.max_tokens
-        for sentence in ready:
-            await draft.add(sentence)
-        for sentence in stream.close():
-            await draft.add(sentence, is_cut=is_full)
+        )
+        await self._fill(draft, completion, usage, on_text, waits=waits)
         if draft.refused:
             return None
         draft.check_whole()
         return Written(text=draft.text, passages=draft.cited(), dropped=tuple(draft.dropped))
+
+    async def _fill(
+        self,
+        draft: Draft,
+        completion: AsyncIterator[str],
+        usage: Usage,
+        on_text: OnText | None,
+        *,
+        waits: bool,
+    ) -> None:
+        """Put a completion into a draft, sentence by sentence; it is closed whatever ends it.
+
+        Args:
+            waits: Sentences are checked once all have come: a judge that is asked meanwhile would
+                wait for the place that the completion takes.
+        """
+        stream, ready, spent, text = SentenceStream(), [], usage.completion_tokens, ""
+        # Beside the model, which takes longer to begin.
+        preparing = asyncio.create_task(asyncio.to_thread(draft.prepare))
+        try:
+            async for piece in completion:
+                text += piece
+                ready += stream.feed(piece)
+                while ready and not waits:
+                    await preparing
+                    if await draft.add(ready.pop(0)) and on_text is not None:
+                        await on_text(draft.text)
+        finally:
+            # The place at the endpoint is free at once, whatever ended this.
+            if isinstance(completion, AsyncGenerator):
+                await completion.aclose()
+            await preparing
+        is_full = max(usage.completion_tokens - spent, estimated_tokens(text)) >= self.max_tokens
+        for sentence in ready:
+            await draft.add(sentence)
+        for sentence in stream.close():
+            await draft.add(sentence, is_last=True, is_full=is_full)
 
     def _is_judged(self, passages: Sequence[Passage], language: Language) -> bool:
         """Whether sentences on these may need the judge."""

@@ -69,6 +69,16 @@ class Escalation:
             return ""
         return closed_text(hours, now, language_of(turn.text))
 
+    async def is_grievance(
+        self, conversation: Conversation, words: str, last: LastTurn | None
+    ) -> bool:
+        """True where a person is to be got whatever an answer would say; see `reconsidered`.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        return await self._grievance(conversation, None, words, last) is not None
+
     async def reconsidered(self, outcome: Outcome, words: str, last: LastTurn | None) -> Outcome:
         """The outcome of a customer's question, or a handoff where the rules ask for a person.
 
@@ -90,9 +100,13 @@ class Escalation:
         return outcome
 
     async def _grievance(
-        self, conversation: Conversation, turn: Turn, words: str, last: LastTurn | None
+        self, conversation: Conversation, turn: Turn | None, words: str, last: LastTurn | None
     ) -> HandoffReason | None:
-        """Why a person is to be got at once."""
+        """Why a person is to be got at once.
+
+        Args:
+            turn: None: not known yet; only what the words alone tell.
+        """
         rules = self._of(conversation)
         if has_keyword(words, rules.keywords):
             return "keyword"

@@ -74,10 +74,10 @@ def complains(text: str) -> bool:
     return any(complaint(language, text) for language in get_args(Language))
 
 
-def asks_again(question: str, turn: Turn, last: LastTurn | None, now: datetime) -> bool:
+def asks_again(question: str, turn: Turn | None, last: LastTurn | None, now: datetime) -> bool:
     """True where the customer asks what was just answered, or just asked back about.
 
-    In the same words; or nearly so, where the same document answers it.
+    In the same words; or nearly so, where the same document answers it, once `turn` says which.
     """
     if last is None or last.decision not in ("answer", "clarify"):
         return False
@@ -88,8 +88,9 @@ def asks_again(question: str, turn: Turn, last: LastTurn | None, now: datetime) 
     one, other = (_TOKEN.findall(_folded(text[:READ_LENGTH])) for text in (question, before))
     if one == other:
         return bool(one)
-    answers = turn.citations[0].id in last.cited if turn.citations else False
-    return answers and turn.decision == "answer" and _alike(one, other)
+    if turn is None or turn.decision != "answer" or not turn.citations:
+        return False
+    return turn.citations[0].id in last.cited and _alike(one, other)
 
 
 def _alike(one: Sequence[str], other: Sequence[str]) -> bool:

@@ -52,7 +52,8 @@ class Budgeted:
         #: Of that day: in SQL when it was last looked at, and what this process took since.
         self._spent: Counter[str] = Counter()
         self._read_at = float("-inf")
-        self._reading = asyncio.Lock()
+        #: Between SQL and what is pending: or a reader would count twice what is just written.
+        self._counting = asyncio.Lock()
         #: Not in SQL yet.
         self._pending: Counter[tuple[date, str]] = Counter()
         self._writing: asyncio.Task[None] | None = None
@@ -124,7 +125,7 @@ class Budgeted:
 
     async def _refresh(self) -> None:
         """Look at what was spent today, unless that was done just now."""
-        async with self._reading:
+        async with self._counting:
             day = self._clock().date()
             if day == self._day and time.monotonic() - self._read_at < REFRESH_SECONDS:
                 return
@@ -155,12 +156,15 @@ class Budgeted:
     async def _write(self) -> None:
         """Store what is pending; what the database does not take waits for the next spending."""
         while self._pending:
-            (day, channel), tokens = next(iter(self._pending.items()))
-            try:
-                await self._use.add(day, channel, tokens)
-            except StoreUnavailable as error:
-                logger.warning("tokens not counted yet: %s", error, extra={"event": "tokens_kept"})
-                return
-            self._pending[day, channel] -= tokens
-            if not self._pending[day, channel]:
-                del self._pending[day, channel]
+            async with self._counting:
+                (day, channel), tokens = next(iter(self._pending.items()))
+                try:
+                    await self._use.add(day, channel, tokens)
+                except StoreUnavailable as error:
+                    logger.warning(
+                        "tokens not counted yet: %s", error, extra={"event": "tokens_kept"}
+                    )
+                    return
+                self._pending[day, channel] -= tokens
+                if not self._pending[day, channel]:
+                    del self._pending[day, channel]

@@ -22,6 +22,7 @@ import httpx
 from kfbot.errors import ChatModelUnavailable, SettingsError
 from kfbot.knowledge_base import Progress
 from kfbot.model.served import MARK, STOP_SECONDS
+from kfbot.model.tuning.record import warning_of
 from kfbot.model.weights import check_installed, check_model, memory_fault, merge_adapter
 
 #: A model of hundreds of gigabytes from a slow disk, or from the hub, takes so long.
@@ -141,6 +142,8 @@ def _folder(served: Served, cache: Path, report: Callable[[str], None]) -> Path 
     folder, remark = merge_adapter(served.model, served.adapter, cache, report)
     if remark:
         report(f"Note: {remark}.")
+    if warning := warning_of(served.adapter):
+        report(f"WARNING: {warning}.")
     return folder
 
 

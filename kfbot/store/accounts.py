@@ -30,6 +30,8 @@ class TurnAccount:
     confidence: float
     #: By kind of passage, then by name of the signal.
     evidence: Mapping[PassageKind, Mapping[str, float]]
+    #: What a chat model took for it, and what came of it; see `kfbot.answer.written`.
+    usage: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ class AccountStore:
 _turn, _case, _alias = tables.turn.c, tables.case.c, tables.conversation_alias.c
 _message = tables.message.c
 # Made once: to put a statement together costs more than to run it.
-_TURN = sa.select(_turn.question, _turn.decision, _turn.confidence, _turn.evidence)
+_TURN = sa.select(_turn.question, _turn.decision, _turn.confidence, _turn.evidence, _turn.usage)
 _IN_CHAT = sa.and_(_alias.channel == sa.bindparam("channel"), _alias.chat == sa.bindparam("chat"))
 _OF_MESSAGE = (
     sa.select(sa.func.max(_message.turn_id))
@@ -129,12 +131,13 @@ _LAST_IN_CHAT = (
 )
 
 
-def _account(row: sa.Row[Any, Any, Any, Any]) -> TurnAccount:
+def _account(row: sa.Row[Any, Any, Any, Any, Any]) -> TurnAccount:
     return TurnAccount(
         question=row.question,
         decision=row.decision,
         confidence=row.confidence,
         evidence=row.evidence,
+        usage=row.usage,
     )
 
 

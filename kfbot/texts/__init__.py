@@ -130,6 +130,12 @@ class CommandTexts:
     stats_usage: str
     why: str
     why_nothing: str
+    #: By what came of what a chat model wrote.
+    why_model: dict[str, str]
+    #: With "{count}" and "{reasons}".
+    why_dropped: str
+    #: Names of what the passage of a sentence lacked.
+    why_lacked: dict[str, str]
     why_signals: str
     why_reranker: str
     why_reranker_only_orders: str

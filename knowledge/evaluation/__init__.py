@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from kfbot.errors import KnowledgeBaseError
+from kfbot.grounding.writing import Writer
 from kfbot.knowledge_base import KnowledgeBase, LoadReport, Progress
+from kfbot.templates import NO_SLOTS, Slots
 from knowledge.evaluation.asking import Asked, ask_all
 from knowledge.evaluation.comparison import compare, read_earlier
 from knowledge.evaluation.mistakes import ReadStored, look_up, mistakes_of
@@ -19,6 +21,7 @@ from knowledge.evaluation.questions import Question, read_questions
 from knowledge.evaluation.report import report_of
 from knowledge.evaluation.scored import Scored
 from knowledge.evaluation.thresholds import Demand, check, read_demand
+from knowledge.evaluation.writing import writing_of
 from knowledge.sources.contract import is_address
 
 #: How loading says that a second document has the id of another.
@@ -76,6 +79,8 @@ async def evaluate(
     max_wrong_percent: float,
     stored: ReadStored,
     calibrate: Callable[[], Awaitable[None]] | None = None,
+    writer: Writer | None = None,
+    slots: Slots = NO_SLOTS,
     progress: Progress,
     report: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -85,6 +90,8 @@ async def evaluate(
         base: Empty, with the task's knowledge as its sources.
         stored: Reads what was loaded: the right entries of questions that went wrong.
         calibrate: Awaited once the knowledge is loaded.
+        writer: Has a chat model write the answers; the report then has "chat_model".
+        slots: What answers may leave open.
         report: Told, a line each, what could not be read of a folder.
 
     Raises:
@@ -94,13 +101,17 @@ async def evaluate(
     _check_loads(task, loads, report)
     if calibrate is not None:
         await calibrate()
-    asked = await ask_all(base, task.questions, max_wrong_percent, progress)
+    asked = await ask_all(
+        base, task.questions, max_wrong_percent, progress, writer=writer, slots=slots
+    )
     known = await base.document_ids()
     rights = await look_up(asked, base, tuple(task.knowledge), stored)
 
     def finish() -> dict[str, Any]:
         result = _result(task, asked, known, max_wrong_percent, loads)
         result["mistakes"] = mistakes_of(asked, rights)
+        if writer is not None:
+            result["chat_model"] = writing_of([one.usage for one in asked])
         _write(task.outputs, asked, result)
         return result
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import get_args
+from typing import Any, get_args
 
 from kfbot.answer import answer_question
 from kfbot.conversation import Turn
 from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.grounding.writing import Writer
 from kfbot.knowledge_base import KnowledgeBase, Progress, Retrieval
+from kfbot.templates import NO_SLOTS, Slots
 from knowledge.evaluation.memory import Memory
 from knowledge.evaluation.questions import Question, valid
 from knowledge.evaluation.scored import Decision, Scored
@@ -51,12 +53,24 @@ class Asked:
     taken_for: str = ""
     #: None: no mistake was made, or nothing was found.
     found: Retrieval | None = field(default=None, repr=False)
+    #: What it took of a chat model, and what came of that; see `Turn.usage`.
+    usage: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def ask_all(
-    base: KnowledgeBase, questions: Sequence[Question], max_wrong_percent: float, progress: Progress
+    base: KnowledgeBase,
+    questions: Sequence[Question],
+    max_wrong_percent: float,
+    progress: Progress,
+    *,
+    writer: Writer | None = None,
+    slots: Slots = NO_SLOTS,
 ) -> list[Asked]:
     """Ask in order, one at a time, each as a fresh conversation with its history as context.
+
+    Args:
+        writer: Has a chat model write the answers, at this position of the dial only.
+        slots: What answers may leave open.
 
     Raises:
         KnowledgeBaseUnavailable: A question could not be searched for.
@@ -64,22 +78,29 @@ async def ask_all(
     asked = []
     progress("asking", 0, len(questions))
     for number, question in enumerate(questions, start=1):
-        asked.append(await _ask(base, question, number, max_wrong_percent))
+        asked.append(await _ask(base, question, number, max_wrong_percent, writer, slots))
         progress("asking", number, len(questions))
     return asked
 
 
 async def _ask(
-    base: KnowledgeBase, question: Question, number: int, max_wrong_percent: float
+    base: KnowledgeBase,
+    question: Question,
+    number: int,
+    max_wrong_percent: float,
+    writer: Writer | None,
+    slots: Slots,
 ) -> Asked:
     memory = Memory(base)
 
-    async def turn_at(dial: float) -> Turn:
+    async def turn_at(dial: float, writer: Writer | None = None) -> Turn:
         turn = await answer_question(
             valid(question.text),
             memory,
             history=question.history,
             max_wrong_percent=dial,
+            writer=writer,
+            slots=slots,
         )
         if turn.reason == "error":
             raise KnowledgeBaseUnavailable(
@@ -88,7 +109,7 @@ async def _ask(
         return turn
 
     began = time.perf_counter()
-    turn = await turn_at(max_wrong_percent)
+    turn = await turn_at(max_wrong_percent, writer)
     prediction = predict(question.text, turn, (time.perf_counter() - began) * 1000)
     # All of them: a message of several questions may be answered in parts at one position and
     # not at the next, so that nothing follows from its neighbours. Searches are remembered.
@@ -107,6 +128,7 @@ async def _ask(
         searched=turn.question,
         taken_for="" if taken_for == "unsure" else taken_for,
         found=memory.behind(turn) if mistaken else None,
+        usage=turn.usage,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from kfbot.conversation import Turn
@@ -32,12 +33,20 @@ class Memory:
         return getattr(self._base, name)
 
     def behind(self, turn: Turn) -> Retrieval | None:
-        """What the turn was made from."""
+        """What the turn was made from, the passage that comes first in the turn before the others.
+
+        That is another than was found first where a chat model wrote the answer from it.
+        """
+        held = None
         for found in reversed(self._found.values()):
-            first = [(one.knowledge_base, one.document_id) for one in found.passages[:1]]
-            if first and first == list(turn.ranked[:1]):
-                return found
-        return None
+            for place, one in enumerate(found.passages):
+                if (one.knowledge_base, one.document_id) not in turn.ranked[:1]:
+                    continue
+                if place == 0:
+                    return found
+                others = (*found.passages[:place], *found.passages[place + 1 :])
+                held = held or replace(found, passages=(one, *others))
+        return held
 
     def answers(self, turn: Turn, gold_ids: Collection[str]) -> bool:
         """True where what comes first is one of these, or stands for one that says the same."""

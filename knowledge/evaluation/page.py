@@ -32,7 +32,8 @@ def html_of(report: Mapping[str, Any]) -> str:
     parts = [
         *_head(report),
         *_comparison(report["comparison"]),
-        *_dial(report["dial"]),
+        *_dial(report["dial"], "chat_model" in report),
+        *_chat_model(report.get("chat_model")),
         *_confidence(report),
         *_mistakes(report["mistakes"]),
         *_numbers(report),
@@ -76,13 +77,26 @@ def _head(report: Mapping[str, Any]) -> Iterable[str]:
         yield _table(Table("", ("demand", "measured", ""), rows))
 
 
-def _dial(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+def _dial(rows: Sequence[Mapping[str, Any]], is_written: bool) -> Iterable[str]:
     yield '<h2 id="dial">What if the dial were turned?</h2>'
     yield (
         "<p>Computed from what was found; nothing was asked again. Set it with"
-        " <code>[decision] max_wrong_percent</code>.</p>"
+        " <code>[decision] max_wrong_percent</code>."
     )
+    yield " No chat model had a say at any but the one in force.</p>" if is_written else "</p>"
     yield f'<div class="plots">{plots.dial(rows)}{_table(tables.dial(rows))}</div>'
+
+
+def _chat_model(found: Mapping[str, Any] | None) -> Iterable[str]:
+    if found is None:
+        return
+    table = tables.chat_model(found)
+    yield f'<h2 id="chat-model">{escape(table.title)}</h2>'
+    yield (
+        "<p>What it wrote from documents, sentence by sentence compared with them; FAQ entries"
+        " are answered in their own words.</p>"
+    )
+    yield _table(table)
 
 
 def _comparison(found: Mapping[str, Any] | None) -> Iterable[str]:

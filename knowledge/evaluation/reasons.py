@@ -101,6 +101,10 @@ REASONS: Mapping[str, Reason] = {
         "Taken for small talk or for the wish for a person",
         "Ask it in a whole sentence; if customers do write it so, report it to us.",
     ),
+    "model_refused": Reason(
+        "The chat model said that the passages do not answer",
+        "Say it in the entry in so many words; if it stands there, try another chat model.",
+    ),
     "no_gold": Reason(
         "In scope by its label, but no right entry is named",
         "Name the right entry in gold_ids to learn why; or add the entry that is missing.",
@@ -119,6 +123,8 @@ def reason_of(
         nearest: Of right entries, the entries that are hardest to tell from them.
     """
     one = asked.scored
+    if asked.taken_for == "model_refused":
+        return "model_refused", ""
     if asked.taken_for:
         return "taken_for_talk", asked.taken_for.replace("_", " ")
     if one.in_scope is False:
@@ -163,7 +169,7 @@ def _outranked(
         return "alike", where
     if place is None:
         return "not_found", ""
-    if place == 2 and (gap := _gap(asked.found)) is not None and gap <= _CLOSE:
+    if place == 2 and (gap := _gap(asked.found)) is not None and 0 <= gap <= _CLOSE:
         return "close_second", f"{gap:.3f} behind"
     return "outranked", where
 

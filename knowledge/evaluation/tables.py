@@ -49,6 +49,8 @@ def tables_of(report: Mapping[str, Any]) -> list[Table]:
         if len(report[key]) > (key == KB):
             found.append(_measures(title, report[key]))
     found.append(dial(report["dial"]))
+    if "chat_model" in report:
+        found.append(chat_model(report["chat_model"]))
     mistakes = report["mistakes"]
     if mistakes["reasons"]:
         found += [reasons(mistakes["reasons"]), *_worst(mistakes)]
@@ -150,6 +152,31 @@ def dial(rows: Sequence[Mapping[str, Any]]) -> Table:
                 *(write(row[name], NAMED[name].form) for name in known),
             )
             for row in rows
+        ],
+    )
+
+
+def chat_model(found: Mapping[str, Any]) -> Table:
+    """What the chat model wrote, what of it was proved, and what it took."""
+    named = ", ".join(found["models"]) or "never reached"
+    taken_out = found["sentences_taken_out"]
+    first = found["first_token_ms"]
+    return Table(
+        f"The chat model ({named})",
+        ("", "all"),
+        [
+            ("Answers from documents", ""),
+            ("  written", f"{found['written']}"),
+            ("  quoted after a fault", f"{found['quoted_after_fault']}"),
+            ("  quoted for want of proof", f"{found['quoted_unproved']}"),
+            ("  refused by the model, handed off", f"{found['refused']}"),
+            ("Sentences taken out", f"{sum(taken_out.values())}"),
+            *((f"  {verdict}", f"{count}") for verdict, count in taken_out.items()),
+            ("Requests", f"{found['requests']}"),
+            ("  tokens of prompts", f"{found['prompt_tokens']}"),
+            ("  tokens written", f"{found['completion_tokens']}"),
+            ("  first token p50, ms", write(first["p50"], "number")),
+            ("  first token p95, ms", write(first["p95"], "number")),
         ],
     )
 

@@ -18,6 +18,7 @@ from kfbot.errors import (
     ChatModelUnavailable,
     MessageRejected,
 )
+from kfbot.handoff.settings import HandoffSettings
 from kfbot.model_settings import ChatModelSettings
 from kfbot.settings import Settings
 from kfbot.store import tables
@@ -325,3 +326,33 @@ async def test_a_turn_that_fails_for_good_takes_the_place_of_what_was_shown(
             stage.application.inbox.wake()
     await until(lambda: channel.edited)
     assert (channel.edited[-1][1].kind, len(channel.sent)) == ("handoff", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (f"Lawyer: {QUESTION}", "keyword"),
+        (f"Fuck you! {QUESTION}", "angry"),
+        ("That did not help", "not_helpful"),
+        (QUESTION, "repeated_question"),
+    ],
+)
+async def test_nothing_is_written_for_who_gets_a_person_anyway(
+    database: Database, clock: Any, channel: FakeAdapter, words: str, reason: str
+) -> None:
+    writer = HeldWriter()
+    settings = Settings(handoff=HandoffSettings(keywords=("lawyer",), repetitions=1))
+    knowledge = documents()
+    async with staged(
+        database, clock, channel, settings, writer=writer, knowledge=knowledge
+    ) as stage:
+        accepted = await asked(stage, writer)
+        writer.ends(ANSWER)
+        await settled(stage, accepted)
+        clock.advance(minutes=1)
+        [handoff] = await stage.customer_says(words)
+        assert (handoff.kind, [one.reason for one in stage.desk.opened]) == ("handoff", [reason])
+        assert (writer.asked, len(channel.sent), channel.edited) == ([QUESTION], 2, [])
+        if QUESTION in words:
+            # The agent has what the bot would have quoted.
+            assert stage.desk.opened[0].draft == ANSWER

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from kfbot.adapter import AdapterSettings, Capabilities
 from kfbot.conversation import State
 from kfbot.grounding.writing import Writer
-from kfbot.messages import OutboundMessage
+from kfbot.messages import OutboundMessage, Sender
 from kfbot.model_settings import ChatModelSettings
 from kfbot.store.engine import Database
 from kfbot.testing import FakeAdapter, FakeChatModel, FakeKnowledgeBase
@@ -30,6 +31,12 @@ COSTS, TAKES = "Standard shipping costs 5 dollars.", "Standard shipping takes 3 
 QUESTION = "How much is standard shipping?"
 QUOTED = DOCUMENTS["How much is standard shipping"]
 WRITTEN = ChatModelSettings(base_url="http://127.0.0.1:9/v1")
+
+
+@pytest.fixture
+def channel() -> FakeAdapter:
+    settings = AdapterSettings(platform="fake", admins=("7",))
+    return FakeAdapter(settings=settings, capabilities=Capabilities(buttons=True))
 
 
 @pytest.fixture
@@ -83,6 +90,15 @@ async def test_an_faq_entry_is_answered_in_its_own_words(
 async def test_a_false_sentence_is_taken_out(stage: Stage, model: FakeChatModel) -> None:
     reply = await said(stage, model, f"{COSTS} [1] Express costs 13 dollars. [1]")
     assert reply.text == f"{COSTS} [1]"
+
+
+async def test_why_tells_what_came_of_what_the_model_wrote(
+    stage: Stage, model: FakeChatModel
+) -> None:
+    await said(stage, model, f"{COSTS} [1] Express costs 13 dollars. [1]")
+    [reply] = await stage.customer_says("/why", sender=Sender("7"))
+    assert "A chat model wrote the answer" in reply.text
+    assert "Sentences taken out: 1 (another number: 1)." in reply.text
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,15 @@ class HeldWriter(Writer):
     held: asyncio.Queue[str | tuple[Any]] = field(default_factory=asyncio.Queue)
     #: Questions that are being answered or were.
     asked: list[str] = field(default_factory=list)
+    #: Whether somebody wanted to be told of each as it grew.
+    watched: list[bool] = field(default_factory=list)
 
     async def write(
         self, question: str, passages: Sequence[Passage], **given: Any
     ) -> Written | None:
         self.asked.append(question)
         on_text: OnText | None = given.get("on_text")
+        self.watched.append(on_text is not None)
         while isinstance(told := await self.held.get(), str):
             if on_text is not None:
                 await on_text(told)

@@ -25,6 +25,12 @@ ENTRIES = {
     "What are the opening hours of the shop in Shanghai?": "Shanghai is open from 10 to 22.",
     STANDSTILL: f"Customers at a {MARKER} are served at desk nine.",
 }
+#: Likewise where a chat model writes the answers, of two sentences each.
+DOCUMENTS = {
+    "How long do I have to return a parcel?": (
+        "A parcel can be returned for 15 days. The parcel must be unopened."
+    ),
+}
 #: What ordinary conversations ask, each question once.
 QUESTIONS = tuple(question for question in ENTRIES if question != STANDSTILL)
 

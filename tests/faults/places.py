@@ -54,8 +54,10 @@ def _accepted(stand: Stand) -> None:
 def _mid_turn(stand: Stand) -> None:
     respond = Dialogue.respond
 
-    async def wrapped(self: Dialogue, conversation: Conversation, batch: Batch) -> Outcome:
-        outcome = await respond(self, conversation, batch)
+    async def wrapped(
+        self: Dialogue, conversation: Conversation, batch: Batch, **given: Any
+    ) -> Outcome:
+        outcome = await respond(self, conversation, batch, **given)
         if _is_marked(batch.event):
             await stand()
         return outcome

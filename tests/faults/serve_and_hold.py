@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from kfbot import bootstrap, cli, inbox
+from kfbot import cli, inbox, opening
 from kfbot.knowledge_base import KnowledgeBase, Retrieval
 from kfbot.testing import FakeKnowledgeBase
-from tests.faults.faq import ENTRIES
+from tests.faults.faq import DOCUMENTS, ENTRIES
 from tests.faults.places import stand_still_at
 from tests.faults.standstill import Point, Standstill
 
@@ -37,6 +37,8 @@ _NEEDED = (
     "sqlalchemy.dialects.sqlite.pysqlite",
     "asyncpg",
 )
+#: And only with a chat model.
+_NEEDED_TO_WRITE = ("llama_index.llms.openai_like",)
 
 
 @dataclass
@@ -53,16 +55,19 @@ class ThinkingKnowledgeBase(FakeKnowledgeBase):
         where: Mapping[str, str] | None = None,
         limit: int = 10,
         earlier: Sequence[str] = (),
+        standalone: bool = False,
     ) -> Retrieval:
         await asyncio.sleep(self.seconds)
-        return await super().search(query, names=names, where=where, limit=limit, earlier=earlier)
+        return await super().search(
+            query, names=names, where=where, limit=limit, earlier=earlier, standalone=standalone
+        )
 
 
 def main() -> None:
     """Serve, again for every line on standard input."""
     options = _options()
     _patch(options)
-    for name in _NEEDED:
+    for name in (*_NEEDED, *_NEEDED_TO_WRITE * options.writes):
         with suppress(ModuleNotFoundError):  # asyncpg is an extra.
             importlib.import_module(name)
     for _ in sys.stdin:
@@ -81,6 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--point", choices=get_args(Point))
     parser.add_argument("--lease-seconds", type=float)
     parser.add_argument("--think-seconds", type=float, default=0.0)
+    parser.add_argument("--writes", type=int, default=0, help="1: from documents, no FAQ")
     parser.add_argument("arguments", nargs="*", help="of kfbot serve")
     return parser.parse_args()
 
@@ -106,9 +112,12 @@ def _patch(options: argparse.Namespace) -> None:
 
     @asynccontextmanager
     async def open_knowledge(*_: Any, **__: Any) -> AsyncIterator[KnowledgeBase]:
-        yield ThinkingKnowledgeBase(ENTRIES, seconds=seconds)
+        if options.writes:
+            yield ThinkingKnowledgeBase(DOCUMENTS, kind="document", seconds=seconds)
+        else:
+            yield ThinkingKnowledgeBase(ENTRIES, seconds=seconds)
 
-    bootstrap.open_knowledge = open_knowledge
+    opening.open_knowledge = open_knowledge
     if options.lease_seconds is not None:
         assert inbox.LEASE_SECONDS > 0
         inbox.LEASE_SECONDS = options.lease_seconds

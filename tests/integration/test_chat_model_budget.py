@@ -160,3 +160,29 @@ async def test_a_database_that_is_gone_stops_no_answer_and_loses_no_count(
     await ask(model)
     await model.aclose()
     assert await use.spent(TODAY) == {"shop": 30}
+
+
+async def test_what_is_just_being_written_down_is_not_counted_twice(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use, stored, goes_on = TokenUse(database), dict[str, int](), asyncio.Event()
+
+    async def add(_: date, channel: str, tokens: int) -> None:
+        stored[channel] = stored.get(channel, 0) + tokens
+        await goes_on.wait()
+
+    async def spent(_: date) -> dict[str, int]:
+        return dict(stored)
+
+    monkeypatch.setattr(use, "add", add)
+    monkeypatch.setattr(use, "spent", spent)
+    monkeypatch.setattr(budget, "REFRESH_SECONDS", 0.0)
+    model = budgeted(use, clock, 20)
+    await ask(model)
+    asking = asyncio.create_task(ask(model))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    goes_on.set()
+    await asking
+    await model.aclose()
+    assert stored == {"shop": 20}

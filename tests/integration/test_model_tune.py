@@ -64,7 +64,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Questions with three answers that are always the same."""
-    folder = tmp_path / "data"
+    return make_data(tmp_path / "data")
+
+
+def make_data(folder: Path) -> Path:
     folder.mkdir()
     asked = [f"How long, number {place}?" for place in range(12)]
     pairs = [(question, ANSWERS[place % 3]) for place, question in enumerate(asked)]
@@ -132,14 +135,23 @@ def logits(folder: Path, base: Path | None = None) -> Any:
         return model.eval()(input_ids=torch.tensor([ids])).logits[0, -1]
 
 
+@pytest.fixture(scope="module")
+def lora(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A tuning with held-out examples answered before and after."""
+    data = make_data(tmp_path_factory.mktemp("lora") / "data")
+    return run(data, base, steps=3, test_limit=3)
+
+
 @pytest.mark.parametrize("method", ["lora", "dora", "ia3"])
 def test_an_adapter_lowers_the_loss_and_changes_what_the_model_says(
-    method: str, data: Path, base: Path
+    method: str, data: Path, base: Path, lora: Ran
 ) -> None:
     # IA3 only scales what is there, which in a random model is little.
-    ran = run(data, base, method=method, learning_rate=1.0 if method == "ia3" else 0.05)
+    rate = 1.0 if method == "ia3" else 0.05
+    shared = method == "lora"
+    ran = lora if shared else run(data, base, method=method, learning_rate=rate, steps=3)
     assert ran.validation[-1] < ran.validation[0]
-    assert ran.tuned.steps == 5
+    assert ran.tuned.steps == 3
     assert not torch.allclose(logits(ran.out, base), logits(base), atol=1e-4)
     assert ran.record["kind"] == "adapter"
 
@@ -149,11 +161,19 @@ def test_an_adapter_over_four_bits_learns_too(data: Path, tmp_path: Path) -> Non
 
     # On a CPU bitsandbytes wants layers of at least 32.
     wide = tiny_llama(tmp_path / "wide")
+    torch.manual_seed(0)
     config: Any = AutoConfig.from_pretrained(wide)
     config.update({"hidden_size": 64, "intermediate_size": 64, "head_dim": 32})
     LlamaForCausalLM(config).save_pretrained(wide)
     ran = run(data, wide, method="qlora")
     assert ran.validation[-1] < ran.validation[0]
+
+
+def test_layers_that_do_not_fit_into_four_bits_are_one_line(data: Path, base: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU takes them")
+    with pytest.raises(TuningError, match="--method qlora: bitsandbytes cannot work with layers"):
+        run(data, base, method="qlora")
 
 
 def test_full_tuning_gives_a_model_that_loads_by_itself(data: Path, base: Path) -> None:
@@ -208,7 +228,7 @@ def test_what_the_trainer_learns_from_has_no_token_of_a_prompt(
 
 def test_a_killed_tuning_goes_on_and_takes_as_many_steps(data: Path, base: Path) -> None:
     out = data.parent / "out"
-    given = f"--base {base} --out {out} --steps 8 --batch 2 --test-limit 0 --device cpu"
+    given = f"--base {base} --out {out} --steps 5 --batch 2 --test-limit 0 --device cpu"
     with subprocess.Popen(
         [sys.executable, "-m", "kfbot", "model", "tune", str(data), *given.split()],
         stderr=subprocess.PIPE,
@@ -217,21 +237,21 @@ def test_a_killed_tuning_goes_on_and_takes_as_many_steps(data: Path, base: Path)
     ) as process:
         assert process.stderr is not None
         # A line about step 3 comes after the checkpoint of step 2.
-        said = next(line for line in process.stderr if line.startswith("step 3 of 8"))
+        said = next(line for line in process.stderr if line.startswith("step 3 of 5"))
         process.send_signal(signal.SIGKILL)
     assert said
-    with pytest.raises(TuningError, match="steps was 8, not 14: go on with the same"):
+    with pytest.raises(TuningError, match="steps was 5, not 14: go on with the same"):
         run(data, base, steps=14, learning_rate=None, resume=True)
-    ran = run(data, base, steps=8, learning_rate=None, resume=True)
-    assert ran.tuned.steps == 8
+    ran = run(data, base, steps=5, learning_rate=None, resume=True)
+    assert ran.tuned.steps == 5
     assert ran.looks[0].step > 2
     steps = [look["step"] for look in read_losses(ran.out) if look["loss"] is not None]
-    assert steps == list(range(1, 9))
+    assert steps == list(range(1, 6))
     assert not (ran.out / "checkpoints").exists()
 
 
-def test_the_folder_has_all_that_tells_what_the_model_is(data: Path, base: Path) -> None:
-    ran = run(data, base, steps=2, test_limit=3)
+def test_the_folder_has_all_that_tells_what_the_model_is(lora: Ran, base: Path) -> None:
+    ran = lora
     assert ran.record["verdict"] == "not worse"
     assert ran.record["data_sha256"] in (ran.out / "README.md").read_text("utf-8")
     assert (ran.out / "loss.png").read_bytes().startswith(b"\x89PNG")
@@ -423,6 +443,6 @@ def test_a_real_model_learns_and_its_adapter_loads_again(data: Path) -> None:
     torch.set_num_threads(1)
     write(data / "train.jsonl", [{"messages": messages("How long?", ANSWERS[0])}] * 2)
     (data / "validation.jsonl").write_text("")
-    ran = run(data, smollm2(), steps=3, learning_rate=1e-3, refusals=False)
-    assert ran.losses[-1] < 0.7 * ran.losses[0]
+    ran = run(data, smollm2(), steps=2, learning_rate=1e-3, refusals=False)
+    assert ran.losses[-1] < 0.8 * ran.losses[0]
     assert not torch.allclose(logits(ran.out, smollm2()), logits(smollm2()), atol=0.1)

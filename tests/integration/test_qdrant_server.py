@@ -17,8 +17,8 @@ from llama_index.core.vector_stores.types import (
 )
 
 from kfbot.answer import answer_question
-from kfbot.bootstrap import check_qdrant
 from kfbot.errors import KfbotError, KnowledgeBaseUnavailable
+from kfbot.opening import check_qdrant
 from kfbot.settings import QdrantSettings
 from kfbot.store.chunks import KnowledgeStore
 from knowledge.embedding import Embedder, open_embedder

@@ -141,13 +141,15 @@ async def test_nothing_is_shown_while_an_older_message_waits(
     async with scene.streaming.showing(lane, conversation, events) as on_text:
         assert on_text is not None
         await on_text("One.")
-        while (task := _stream_task()) is not None:
-            await asyncio.wait([task])
+        await stream_ended()
     assert (scene.channel.sent, await count(database, tables.draft)) == ([], 0)
 
 
-def _stream_task() -> asyncio.Task[Any] | None:
-    return next((one for one in asyncio.all_tasks() if one.get_name() == "stream"), None)
+async def stream_ended() -> None:
+    """Until the stream shows nothing more, all by itself."""
+    [task] = (one for one in asyncio.all_tasks() if one.get_name() == "stream")
+    async with asyncio.timeout(5):
+        await asyncio.wait([task])
 
 
 async def show(scene: Scene, turn: tuple[Any, Any, Any], text: str) -> None:
@@ -194,9 +196,20 @@ async def test_a_process_that_lost_its_lane_shows_nothing_more(
     async with scene.streaming.showing(*turn) as on_text:
         assert on_text is not None
         await on_text("One.")
-        while (task := _stream_task()) is not None:
-            await asyncio.wait([task])
+        await stream_ended()
     assert (scene.channel.sent, await count(database, tables.draft)) == ([], 0)
+
+
+async def test_a_process_that_lost_its_lane_does_not_say_any_more_what_is_shown(
+    database: Database, clock: Clock
+) -> None:
+    scene = Scene(database, clock)
+    turn = await scene.asked()
+    await show(scene, turn, "One.")
+    await show(scene, await died(scene), "One. Two.")
+    await DraftStore(database, clock).shown(turn[0], ["late"])
+    [row] = await database.read(lambda c: c.execute(tables.draft.select()).all())
+    assert (row.text, row.platform_ids) == ("One. Two.", ["fake-1"])
 
 
 async def test_what_a_dead_process_may_have_shown_without_learning_its_id_is_kept(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from kfbot.store import tables
@@ -72,3 +74,22 @@ async def test_an_agent_who_claims_leaves_the_page_what_it_showed_as_a_message(
             events = await late.until("ready")
         said = [event.data["text"] for event in events if event.name == "message"]
         assert said == [QUESTION, FIRST]
+
+
+async def test_an_answer_that_is_asked_for_over_http_is_not_shown_before_it_is_whole(
+    served: Served,
+) -> None:
+    writer = HeldWriter()
+    async with served(writer=writer, base=documents()) as bot:
+        visitor = await visit(bot)
+        writer.ends(ANSWER)
+        async with visitor.page() as page:
+            await page.until("ready")
+            await visitor.says(QUESTION)
+            await page.until("message")
+        asking = asyncio.create_task(bot.application.ask_in("terminal-1", QUESTION))
+        writer.says(FIRST)
+        writer.ends(ANSWER)
+        answer = await asking
+        assert answer is not None
+        assert (answer["text"], writer.watched) == (ANSWER, [True, False])

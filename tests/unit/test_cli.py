@@ -150,6 +150,8 @@ def test_wrong_settings_are_one_line_and_status_1(
         needed = ["--knowledge", "a", "--questions", "b"]
     if path == ("replay", "show"):
         needed = ["in-1"]
+    if path[:2] in {("model", "tune"), ("model", "tune-embedding"), ("model", "data")}:
+        needed = ["--out", "out", *(() if path[-1] == "build" else ("folder",))]
     assert run([*path, *needed, "--settings", str(file)]) == 1
     output = capsys.readouterr()
     said = output.out if path == ("check",) else output.err

@@ -61,7 +61,8 @@ def failures_as_lines(out: Path) -> Iterator[None]:
     """Say what a heavy library means.
 
     Raises:
-        TuningError: Out of memory, disk full, or stopped at the terminal.
+        TuningError: Out of memory, disk full, layers that 4 bits cannot hold, or stopped at the
+            terminal.
     """
     try:
         yield
@@ -80,6 +81,12 @@ def failures_as_lines(out: Path) -> Iterator[None]:
         if full or any(one in text for one in _NO_ROOM):
             raise TuningError(
                 f"the disk of {out} is full: make room, then --resume{_kept(out)}"
+            ) from error
+        # bitsandbytes on a CPU, where a layer is narrower than its blocks.
+        if isinstance(error, AssertionError) and "divisible by block_n" in text:
+            raise TuningError(
+                "--method qlora: bitsandbytes cannot work with layers of this size without a GPU;"
+                " --method lora can"
             ) from error
         raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from collections import Counter
@@ -11,10 +12,10 @@ from math import comb
 from typing import Any
 
 from kfbot.conversation import Language
+from kfbot.grounding.draft import Draft
 from kfbot.grounding.prompting import NO_ANSWER
-from kfbot.grounding.sentences import SentenceStream
-from kfbot.grounding.support import check
-from kfbot.knowledge_base import Progress
+from kfbot.grounding.sentences import sentences
+from kfbot.knowledge_base import Passage, Progress
 from kfbot.language import language_of
 from kfbot.model.tuning.chat_tokens import end_token, prompt_tokens
 from kfbot.model.tuning.examples import ChatExample, question_of
@@ -111,15 +112,15 @@ def answer_all(
 
 def judge(example: ChatExample, text: str) -> Answered:
     """What is true of an answer to an example."""
-    refused, answerable = NO_ANSWER in text, not _refuses(example)
     passages = passages_of(example.messages[-2]["content"]) if len(example.messages) > 1 else ()
-    right = example.messages[-1]["content"]
+    draft = asyncio.run(_drafted(question_of(example), text, passages))
+    refused, right = draft.refused, example.messages[-1]["content"]
     return Answered(
         text=text,
         language=language_of(question_of(example)),
-        answerable=answerable,
+        answerable=not _refuses(example),
         refused=refused,
-        supported=None if refused or not passages else _supported(example, text, passages),
+        supported=bool(draft.cited()) and not draft.dropped if passages and not refused else None,
         f1=0.0 if refused else token_f1(_MARK.sub("", text), _MARK.sub("", right)),
     )
 
@@ -192,24 +193,24 @@ def _refuses(example: ChatExample) -> bool:
     return NO_ANSWER in example.messages[-1]["content"]
 
 
-def _supported(example: ChatExample, text: str, passages: Sequence[str]) -> bool:
-    """Whether it says something, and every sentence is said by a passage that it cites.
-
-    Where a sentence cites none, any passage will do.
-    """
-    stream = SentenceStream()
-    said, verdicts = question_of(example), []
-    for sentence in (*stream.feed(text), *stream.close()):
-        words = _MARK.sub("", sentence)
-        if words.strip():
-            named = [int(number) - 1 for number in _MARK.findall(sentence)]
-            places = [place for place in named if 0 <= place < len(passages)]
-            cited = [passages[place] for place in places] or passages
-            verdicts.append({check(words, passage, said=said) for passage in cited})
-            said += f"\n{words}"
-    return all(one & {"supported", "nothing"} for one in verdicts) and any(
-        "supported" in one for one in verdicts
-    )
+async def _drafted(question: str, text: str, passages: Sequence[str]) -> Draft:
+    """What customers would get of an answer, were there no judge beside the rules."""
+    found = [
+        Passage(
+            knowledge_base="",
+            document_id=str(place),
+            chunk_id=str(place),
+            kind="document",
+            title="",
+            text=passage,
+            score=1.0,
+        )
+        for place, passage in enumerate(passages)
+    ]
+    draft = Draft(found, language_of(question), question=question)
+    for sentence in sentences(text):
+        await draft.add(sentence)
+    return draft
 
 
 def _shares(answers: Sequence[Answered]) -> Shares:

@@ -78,6 +78,24 @@ def read_record(out: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "base_sha256" in found else None
 
 
+def warning_of(folder: Path) -> str:
+    """What must be known before a tuned model answers customers; "": nothing speaks against it.
+
+    Also where there is no record: somebody else made the folder.
+    """
+    record = read_record(folder.expanduser())
+    if record is None:
+        return ""
+    if not record.get("finished"):
+        return f"{folder} is a tuning that has not come to its end: go on with --resume"
+    if record.get("verdict") == "worse":
+        return (
+            f"{folder} is NOT FIT to answer customers: it got worse by its tuning, see"
+            f" {folder / 'README.md'}"
+        )
+    return ""
+
+
 def write_record(out: Path, record: Mapping[str, Any]) -> None:
     """Write a record, whole or not at all."""
     partial = out / f"{RECORD}.partial"

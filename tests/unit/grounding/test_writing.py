@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -191,8 +191,54 @@ async def test_half_a_sentence_at_the_limit_is_left_out() -> None:
     written = await good(text, answer_tokens=16)
     assert written.text == f"{GOOD} [1] {DAYS} [2]"
     assert written.dropped == ()
-    # Where there was room for more it is a sentence like others.
-    assert (await good(text)).dropped == ("words",)
+    # Where the limit is not known, the others have their full stops.
+    assert (await good(text)).text == f"{GOOD} [1] {DAYS} [2]"
+
+
+async def test_the_last_item_of_a_list_needs_no_full_stop_but_at_the_limit() -> None:
+    accepted = passage("pay", "We accept:\n- Visa\n- PayPal\n- Mastercard")
+    text = "We accept: [1]\n- Visa [1]\n- PayPal [1]\n- Mastercard"
+    assert (await good(text, passages=(accepted,))).text == f"{text} [1]"
+    assert "Mastercard" not in (await good(text, passages=(accepted,), answer_tokens=16)).text
+
+
+async def test_a_sentence_in_another_language_is_never_shown() -> None:
+    english = "Standard shipping costs 5 dollars. [1]"
+    how: dict[str, Any] = {"passages": (COSTS, YUN), "question": "运费多少？", "language": "zh"}
+    shown: list[str] = []
+    with pytest.raises(CompletionUnsupported) as fault:
+        await write(english, "YES", shown=shown, **how)
+    assert (fault.value.dropped, shown) == (("language",), [])
+    written = await good(f"标准运费为 8 元。[2]发货后 3 天内送达。[2]{english}", "YES", **how)
+    assert written.text == "标准运费为 8 元。[1]发货后 3 天内送达。[1]"
+    assert written.dropped == ("language",)
+    with pytest.raises(CompletionUnsupported) as fault:
+        await write("标准运费为 8 元。[2]", "YES", passages=(COSTS, YUN))
+    assert fault.value.dropped == ("language",)
+
+
+async def test_names_in_latin_letters_are_read_in_chinese_too() -> None:
+    pay = passage("付款", "我们支持 Apple Pay、PayPal 和 Visa。请运行 pip install shop。")
+    text = "我们支持 Apple Pay、PayPal 和 Visa。[1]请运行 pip install shop。[1]"
+    assert (await good(text, passages=(pay,), question="支持什么？", language="zh")).text == text
+
+
+async def test_the_completion_is_closed_whatever_ends_it() -> None:
+    class Endless(FakeChatModel):
+        async def complete(self, *_: Any, **__: Any) -> AsyncIterator[str]:
+            try:
+                while True:
+                    yield f"{GOOD} "
+            finally:
+                self.closed = True
+
+    async def on_text(_: str) -> None:
+        raise RuntimeError("the channel is gone")
+
+    model = Endless([])
+    with pytest.raises(RuntimeError):
+        await Writer(model).write("?", ENGLISH, language="en", usage=Usage(), on_text=on_text)
+    assert model.closed
 
 
 async def test_a_short_answer_without_a_full_stop_is_whole() -> None:

@@ -67,6 +67,7 @@ def test_words_of_another_prompt_are_no_passages() -> None:
         ("You can return a kettle within 90 days. [1]", False),
         ("You can return a kettle within 30 days. [1] The kettle is red and blue. [1]", False),
         ("You can return a kettle within 30 days. [2]", False),
+        ("Gladly!", False),
         ("", False),
     ],
 )
@@ -88,6 +89,11 @@ def test_refusals_are_right_where_the_example_refuses_and_wrong_elsewhere() -> N
     found = shares(judged)["all"]
     assert (found.right_refusals, found.wrong_refusals) == (0.5, 0.5)
     assert found.f1 == 0.5
+
+
+def test_an_apology_is_the_refusal_that_customers_would_make_of_it() -> None:
+    judged = judge(example(NO_ANSWER), "The passages do not say what colour it is.")
+    assert (judged.refused, judged.supported) == (True, None)
 
 
 def test_languages_are_told_apart_by_the_question() -> None:
