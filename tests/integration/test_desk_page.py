@@ -236,6 +236,7 @@ async def test_an_ended_session_asks_over_the_page_and_keeps_what_was_typed(
         await expect(again).to_have_count(0)
         await desk.shows("message", "Long thought about")
         await expect(desk.get("delivery-unsent")).to_have_count(0)
+        await expect(desk.get("delivery-sending")).to_have_count(0)
         messages = await office.bot.application.transcripts.transcript(number)
         assert [one.text for one in messages].count("Long thought about") == 1
         desk.forgive_network()

@@ -50,6 +50,7 @@ export class ConversationView {
     this.id = id;
     this.conversation = null;
     this.upTo = 0;
+    this.hasNews = false;
     clearTimeout(this.typingTimer);
     if (id === null) return this.root.replaceChildren(this.nothing);
     const transcript = new Transcript({
@@ -63,6 +64,7 @@ export class ConversationView {
       this.place.replaceChildren(transcript.root);
       this.root.replaceChildren(...[this.head, this.summary, this.place, this.viewerNote, this.composer.root].filter(Boolean));
       this.#take(found);
+      if (this.hasNews) this.#catchUp();
       transcript.hasOlder = found.has_older;
       transcript.toEnd();
       for (const entry of this.outgoing.of(id)) transcript.showUnsent({ ...entry, name: this.me.display_name });
@@ -78,7 +80,12 @@ export class ConversationView {
   /** What came since, and the deliveries that were open. */
   async #catchUp() {
     const { id, transcript } = this;
-    if (id === null || !this.conversation) return;
+    if (id === null) return;
+    if (!this.conversation) {
+      // What is on its way may be from before.
+      this.hasNews = true;
+      return;
+    }
     try {
       let found;
       do {
