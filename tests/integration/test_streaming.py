@@ -95,6 +95,25 @@ async def test_an_answer_that_is_complete_within_the_first_interval_is_never_sho
     assert (scene.channel.sent, await count(database, tables.draft)) == ([], 0)
 
 
+async def test_nothing_is_shown_to_who_is_with_an_agent_by_then(
+    database: Database, clock: Clock
+) -> None:
+    scene = Scene(database, clock)
+    turn = await scene.asked()
+    async with scene.streaming.showing(*turn) as on_text:
+        assert on_text is not None
+        await on_text("One.")
+        assert await scene.pauses.next() == 2.0
+        await OutcomeStore(database, clock).change_owner(
+            turn[1].id, "claim", agent="Ana", notice="", pushed=True
+        )
+        scene.pauses.ends.put_nowait(None)
+        stream = next(one for one in asyncio.all_tasks() if one.get_name() == "stream")
+        async with asyncio.timeout(5):
+            await stream
+    assert (scene.channel.sent, await count(database, tables.draft)) == ([], 0)
+
+
 async def test_only_the_latest_text_is_shown_after_each_interval(
     database: Database, clock: Clock
 ) -> None:
