@@ -10,7 +10,7 @@ from kfbot.conversation import Language
 _HAN = re.compile(r"[㐀-鿿豈-﫿]")
 _LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]+")
 #: X200-B, 5GB: in every language.
-_CODE = re.compile(r"[A-Za-z]*\d[A-Za-z\d]*(?:-[A-Za-z\d]+)*")
+_CODE = re.compile(r"(?<![A-Za-z])[A-Za-z]*\d[A-Za-z\d]*(?:-[A-Za-z\d]+)*")
 
 
 def last_spoken(newest_first: Iterable[str]) -> Language | None:
