@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Annotated, Any, Literal, Self
 
@@ -23,8 +21,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from yarl import URL
 
+from adapters.requests import ID_LENGTH, TEXT_LENGTH, check_form, read_json, whole
+from adapters.rest import HttpAddress, fault_of_status, to_json
 from adapters.signatures import StandardWebhook
 from kfbot.adapter import (
     AdapterSettings,
@@ -34,8 +33,6 @@ from kfbot.adapter import (
     WebhookRequest,
 )
 from kfbot.errors import (
-    ChannelError,
-    ChannelUnauthorized,
     ChannelUnavailable,
     MessageRejected,
     WebhookRejected,
@@ -51,16 +48,7 @@ from kfbot.messages import (
 
 logger = logging.getLogger(__name__)
 
-BODY_BYTES = 256 * 1024
-#: Longest id, in characters: PostgreSQL's indexes take 2,700 bytes.
-ID_LENGTH = 255
-#: Longest text of one message, in characters.
-TEXT_LENGTH = 200_000
-#: A receiver that asks us to wait longer is asked again after a day.
-LONGEST_RETRY_AFTER_SECONDS = 86_400.0
 _JSON = {"content-type": "application/json"}
-#: Statuses that say "not now" beside 5xx; a redirect is a fault that an operator can mend.
-_LATER = {408, 425, 429}
 
 
 class WebhookSettings(AdapterSettings):
@@ -73,7 +61,7 @@ class WebhookSettings(AdapterSettings):
     #: The other side knows its customers, and limits them by itself.
     messages_per_minute: int = Field(default=0, ge=0, le=1000)
     #: Where our messages go. It may hold a password or a key, so it does not print.
-    callback_url: str | None = Field(default=None, repr=False)
+    callback_url: HttpAddress | None = Field(default=None, repr=False)
     #: "callback": messages are posted to callback_url. "response": the answer to a request
     #: holds the messages that it led to; an agent's go to callback_url if there is one.
     reply: Literal["callback", "response"] = "callback"
@@ -85,37 +73,11 @@ class WebhookSettings(AdapterSettings):
         StandardWebhook(secret.get_secret_value())
         return secret
 
-    @field_validator("callback_url")
-    @classmethod
-    def _is_address(cls, address: str | None) -> str | None:
-        if address is not None:
-            _check_address(address)
-        return address
-
     @model_validator(mode="after")
     def _callback_has_address(self) -> Self:
         if self.reply == "callback" and self.callback_url is None:
             raise ValueError('callback_url is needed unless reply = "response"')
         return self
-
-
-def _check_address(address: str) -> None:
-    try:
-        url = URL(address)
-        known = url.scheme in {"http", "https"} and bool(url.host) and url.port is not None
-    except ValueError:
-        known = False
-    if not known:
-        raise ValueError("must be an http or https address")
-
-
-def _whole(text: object) -> object:
-    # Half an emoji, cut off by the sender, is no reason to refuse a customer's message; SQL
-    # would refuse it, and PostgreSQL refuses NUL.
-    if not isinstance(text, str):
-        return text
-    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return whole.replace("\0", "\ufffd")
 
 
 def _moment(value: object) -> object:
@@ -128,7 +90,7 @@ def _moment(value: object) -> object:
         raise ValueError("must be an ISO 8601 time") from None
 
 
-_Text = Annotated[str, BeforeValidator(_whole)]
+_Text = Annotated[str, BeforeValidator(whole)]
 _Id = Annotated[str, StringConstraints(pattern=rf"^[^\x00-\x1f\x7f]{{1,{ID_LENGTH}}}$")]
 
 
@@ -201,10 +163,7 @@ class WebhookAdapter(ChannelAdapter):
         Raises:
             WebhookRejected: 400 malformed, 401 not signed by us, 405 not a POST, 413 too long.
         """
-        if request.method != "POST":
-            raise WebhookRejected(self.channel, "only POST is answered", status=405)
-        if len(request.body) > BODY_BYTES:
-            raise WebhookRejected(self.channel, f"body: over {BODY_BYTES} bytes", status=413)
+        check_form(self.channel, request)
         if fault := self._signature.fault(request.headers, request.body):
             raise WebhookRejected(self.channel, f"signature: {fault}", status=401)
         if len(request.headers["webhook-id"]) > ID_LENGTH:
@@ -215,11 +174,9 @@ class WebhookAdapter(ChannelAdapter):
 
     def _parse(self, body: bytes) -> _Inbound:
         try:
-            inbound = _Inbound.model_validate(_read_json(body))
+            inbound = _Inbound.model_validate(read_json(self.channel, body))
         except ValidationError as error:
             raise WebhookRejected(self.channel, _fault_of(error), status=400) from None
-        except ValueError as error:
-            raise WebhookRejected(self.channel, str(error), status=400) from None
         if len(inbound.text) > TEXT_LENGTH:
             message = f"text: over {TEXT_LENGTH} characters"
             raise WebhookRejected(self.channel, message, status=413)
@@ -243,14 +200,15 @@ class WebhookAdapter(ChannelAdapter):
             raise MessageRejected(self.channel, "callback_url is not set, so this cannot be sent")
         if self._session is None:
             raise ChannelUnavailable(self.channel, "is not open")
-        body = _to_json(_as_sent(message))
+        body = to_json(_as_sent(message))
         try:
             headers = _JSON | self._signature.headers(message.id, body, datetime.now(UTC))
             # The body of the answer means nothing to us and is not read.
             async with self._session.post(
                 address, data=body.encode(), headers=headers, allow_redirects=False
             ) as response:
-                fault = self._fault(response.status, response.headers)
+                given = {name.lower(): value for name, value in response.headers.items()}
+                status = response.status
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError.
             # The text of the error may hold the address, which may hold a password.
             reason = f"callback_url did not answer ({type(error).__name__})"
@@ -258,47 +216,10 @@ class WebhookAdapter(ChannelAdapter):
         except ValueError:
             # It is no UTF-8, or aiohttp found a line break in it.
             raise MessageRejected(self.channel, "its id cannot be a header") from None
-        if fault is not None:
+        reason = f"callback_url answered {status}"
+        if fault := fault_of_status(self.channel, status, given, reason):
             raise fault
         return DeliveryReceipt((message.id,))
-
-    def _fault(self, status: int, headers: Mapping[str, str]) -> ChannelError | None:
-        if 200 <= status < 300:
-            return None
-        reason = f"callback_url answered {status}"
-        if status in {401, 403}:
-            return ChannelUnauthorized(self.channel, reason)
-        if status in _LATER or not 400 <= status < 500:
-            wait = read_retry_after(headers.get("Retry-After"), datetime.now(UTC))
-            return ChannelUnavailable(self.channel, reason, retry_after_seconds=wait)
-        return MessageRejected(self.channel, reason)
-
-
-def read_retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds to wait by a Retry-After header, which holds seconds or a date; None: no header."""
-    if value is None:
-        return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        seconds = float(value[:12])
-    else:
-        try:
-            date = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
-
-
-def _read_json(body: bytes) -> Any:
-    try:
-        return json.loads(body.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise ValueError("body: is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"body: is not JSON: {error}") from None
-    except (RecursionError, ValueError):  # ValueError: a number of thousands of digits.
-        raise ValueError("body: is not JSON that can be read") from None
 
 
 def _fault_of(error: ValidationError) -> str:
@@ -326,7 +247,7 @@ def _to_event(channel: str, inbound: _Inbound, headers: Mapping[str, str]) -> Me
 
 
 def _respond(messages: Sequence[OutboundMessage]) -> WebhookReply:
-    body = _to_json({"messages": [_as_sent(message) for message in messages]})
+    body = to_json({"messages": [_as_sent(message) for message in messages]})
     return WebhookReply(status=200, body=body.encode(), headers=_JSON)
 
 
@@ -344,11 +265,6 @@ def _as_sent(message: OutboundMessage) -> dict[str, Any]:
             if button.action == "choice"
         ],
     }
-
-
-def _to_json(value: dict[str, Any]) -> str:
-    # What UTF-8 cannot hold becomes a question mark: one bad character loses no message.
-    return json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
 
 
 ADAPTER = WebhookAdapter

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from adapters import requests
+
 #: Slack cuts a message at 40,000 characters; what is longer is not from Slack.
 TEXT_LENGTH = 40_000
 _ENTITY = re.compile(r"<([^<>\s][^<>\n]*)>")
@@ -17,10 +19,7 @@ _SOMEBODY = re.compile(r"<@([^<>|\s]+)(?:\|[^<>\n]*)?>|<!(?:subteam\^|here|chann
 
 def whole(text: Any) -> Any:
     """The text without what SQL refuses: halves of characters and NUL; not too long."""
-    if not isinstance(text, str):
-        return text
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.replace("\0", "\ufffd")[:TEXT_LENGTH]
+    return requests.whole(text[:TEXT_LENGTH]) if isinstance(text, str) else text
 
 
 def mentions(text: str, user: str) -> bool:

@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from adapters.webhook import WebhookAdapter, WebhookSettings, read_retry_after
+from adapters.rest import read_retry_after
+from adapters.webhook import WebhookAdapter, WebhookSettings
 from kfbot.errors import ChannelUnauthorized, ChannelUnavailable, MessageRejected
 from kfbot.messages import Button, Citation, ConversationId, DeliveryReceipt, OutboundMessage
 from tests.platforms.webhook_receiver import Answer, WebhookReceiver
