@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -44,29 +44,36 @@ _WRITTEN_FROM = 6
 _NEAR = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """What questions are answered with; the same for all of them."""
+
+    knowledge: KnowledgeBase
+    #: The dial: so many of 100 answers may be wrong.
+    max_wrong_percent: float = 5.0
+    #: Puts what documents say into an answer, and a follow-up into a question of its own; None:
+    #: documents are quoted.
+    writer: Writer | None = None
+    #: What answers may leave open; see `kfbot.templates`.
+    slots: Slots = field(default_factory=lambda: NO_SLOTS)
+
+
 async def answer_question(
     question: str,
-    knowledge: KnowledgeBase,
+    answering: Answering,
     *,
     history: Sequence[HistoryMessage] = (),
     scope: Scope = EVERYTHING,
-    max_wrong_percent: float = 5.0,
-    writer: Writer | None = None,
     channel: str = "",
     on_text: OnText | None = None,
-    slots: Slots = NO_SLOTS,
     last_question: str | None = None,
 ) -> Turn:
     """Answer from the knowledge base, offer likely questions, or ask for a person.
 
     Args:
         scope: What may be used.
-        max_wrong_percent: The dial: so many of 100 answers may be wrong.
-        writer: Puts what documents say into an answer, and a follow-up into a question of its
-            own; None: documents are quoted.
-        channel: Whose budget of tokens that counts for.
+        channel: Whose budget of tokens it counts for, if a chat model is asked.
         on_text: Told what is written, as it grows.
-        slots: What answers may leave open; see `kfbot.templates`.
         last_question: What the last turn of the conversation was about, if there was one.
 
     Returns:
@@ -74,19 +81,18 @@ async def answer_question(
         asked the decision is handoff with reason "error".
     """
     started = time.perf_counter()
-    put = asked(question, history, slots, last_question)
-    question, history = put.question, put.history
-    words = " ".join(question.split())
+    put = asked(question, history, answering.slots, last_question)
+    question, history, words = put.question, put.history, " ".join(put.question.split())
     language, usage, parts = _language(words, history), Usage(), questions_in(question)
-    ask = partial(_decide, language=language, scope=scope, max_wrong_percent=max_wrong_percent)
+    ask = partial(_decide, answering, language=language, scope=scope)
     # Once a turn: of several questions only the first leans on what came before the message.
-    rewrite = _rewriting(writer, language, usage, channel)
+    rewrite = _rewriting(answering.writer, language, usage, channel)
     try:
-        turn = await ask(words, knowledge, history, rewrite=rewrite if len(parts) < 2 else None)
+        turn = await ask(words, history, rewrite=rewrite if len(parts) < 2 else None)
         if len(parts) > 1 and turn.reason != "asked_for_person":
             each = []
             for part in parts:
-                each.append(await ask(part, knowledge, history, rewrite=rewrite))
+                each.append(await ask(part, history, rewrite=rewrite))
                 rewrite = None
                 # The next one may lean on it.
                 history = (*history, HistoryMessage("customer", part))
@@ -96,14 +102,14 @@ async def answer_question(
         reason: HandoffReason = "asked_for_person" if wants_person(words) else "error"
         turn = _handed_off(words, language, None, 0.0, reason)
     else:
-        if writer is not None and turn.decision == "answer":
+        if answering.writer is not None and turn.decision == "answer":
             turn = await written(
-                writer, turn, turn.question.rsplit("\n", 1)[-1], language, usage,
+                answering.writer, turn, turn.question.rsplit("\n", 1)[-1], language, usage,
                 history=history, channel=channel, on_text=on_text,
             )  # fmt: skip
-    turn = filled(turn, put.words, slots, language)
+    turn = filled(turn, put.words, answering.slots, language)
     timings = {**turn.timings_ms, "total": (time.perf_counter() - started) * 1000}
-    rounded = {stage: round(spent, 2) for stage, spent in timings.items()}
+    rounded = {stage: round(ms, 2) for stage, ms in timings.items()}
     return replace(turn, timings_ms=rounded, usage={**usage.as_data(), **turn.usage})
 
 
@@ -120,26 +126,26 @@ def _rewriting(
 
 
 async def _decide(
+    answering: Answering,
     question: str,
-    knowledge: KnowledgeBase,
     history: Sequence[HistoryMessage],
     *,
     language: Language,
     scope: Scope,
-    max_wrong_percent: float,
     rewrite: _Rewriting | None,
 ) -> Turn:
     if not any(character.isalnum() for character in question):
         return _smalltalk(question, texts(language).empty, Retrieval(query=question), 0.0)
     fix = correction(question, history)
     words = fix.meant if fix else question
-    search = partial(_search, knowledge, scope)
+    search = partial(_search, answering.knowledge, scope)
     found = await search(words)
     earlier = context(history, fix)
     likely = 1.0 if fix else leaning(question, _leading(found)) if earlier else 0.0
     leans = likely >= LEANS_FROM
     # What was meant may be taken wrong as well.
-    assessment = confidence.assess(found, max_wrong_percent * (LEANING_DIAL if leans else 1))
+    dial = answering.max_wrong_percent * (LEANING_DIAL if leans else 1)
+    assessment = confidence.assess(found, dial)
     if wants_person(question):
         return _handed_off(question, language, found, assessment.probability, "asked_for_person")
     if assessment.decision != "answer" and (kind := small_talk(question)):
@@ -154,7 +160,7 @@ async def _decide(
             earlier=earlier,
             history=history,
             search=search,
-            max_wrong_percent=max_wrong_percent,
+            max_wrong_percent=answering.max_wrong_percent,
             # A correction says itself what was meant.
             rewrite=partial(rewrite, question, history) if rewrite and not fix else None,
         )

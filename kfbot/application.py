@@ -14,13 +14,12 @@ from typing import Any
 
 from kfbot.adapter import ChannelAdapter
 from kfbot.admin.loads import ChatLoads
-from kfbot.answer import answer_question
+from kfbot.answer import Answering, answer_question
 from kfbot.cases.summarising import Summarising
 from kfbot.cases.threads import CaseThreads
 from kfbot.changes import Changes
 from kfbot.conversation import HistoryMessage, Turn
 from kfbot.errors import ChannelError, ChannelUnauthorized, StoreUnavailable
-from kfbot.grounding.writing import Writer
 from kfbot.handoff.handoff import Handoff
 from kfbot.handoff.waiting import Waiting
 from kfbot.inbox import Inbox
@@ -60,8 +59,7 @@ class Application:
     #: Where this process keeps what is its own.
     place: Path
     knowledge: KnowledgeBase
-    #: None: there is no chat model.
-    writer: Writer | None
+    answering: Answering
     channels: Mapping[str, ChannelAdapter]
     #: What each channel's customers may be answered from.
     scopes: Mapping[str, Scope]
@@ -110,14 +108,11 @@ class Application:
         """Answer a question that belongs to no conversation; nothing is stored."""
         return await answer_question(
             query,
-            self.knowledge,
+            self.answering,
             history=history,
             # Nobody is known by name there: no role, and no channel but its own.
             scope=self.scopes.get(API_CHANNEL, NOTHING),
-            max_wrong_percent=self.settings.decision.max_wrong_percent,
-            writer=self.writer,
             channel=API_CHANNEL,
-            slots=self.settings.slots,
         )
 
     async def ask_in(self, conversation: str, query: str) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from kfbot import opening
 from kfbot.adapter import ChannelAdapter
 from kfbot.admin.admin import Admin
 from kfbot.admin.loads import ChatLoads
+from kfbot.answer import Answering
 from kfbot.application import API_CHANNEL, Application
 from kfbot.cases.summarising import Summarising
 from kfbot.cases.talk import CaseTalk
@@ -31,7 +32,7 @@ from kfbot.knowledge_base import KnowledgeBase
 from kfbot.learning.teaching import Teaching
 from kfbot.manners import Manners
 from kfbot.outbox import Outbox
-from kfbot.permissions import scopes_of
+from kfbot.permissions import Permissions, scopes_of
 from kfbot.reloading import Reloading, plans_of
 from kfbot.settings import Settings
 from kfbot.store.accounts import AccountStore
@@ -131,111 +132,42 @@ def wire(
         clock: None: the database's.
         owner: The name of this process among the replicas; None: a new one.
     """
-    clock, owner = clock or DatabaseClock(database), owner or new_owner()
-    changes = Changes()
-    database.subscribe(changes.announce)
-    stores = _stores(database, channels, clock, owner)
-    rules = rules_of(settings.handoff, channels)
-    summarising = Summarising(
-        writer, SummaryStore(database), stores.conversations, stores.transcripts
-    )
-    desks = (*desks, summarising)
-    case_threads = CaseThreads(stores.threads, channels)
-    outbox = Outbox(stores.messages, channels, clock, case_threads)
-    scopes = scopes_of(settings.knowledge, channels)
-    typing = TypingSign(channels)
-    handoff = Handoff(
-        conversations=stores.conversations,
-        transcripts=stores.transcripts,
-        outcomes=stores.outcomes,
+    base = _base(
+        settings,
+        database,
+        Answering(knowledge, settings.decision.max_wrong_percent, writer, settings.slots),
         channels=channels,
         desks=desks,
+        clock=clock or DatabaseClock(database),
+        owner=owner or new_owner(),
     )
-    loads = ChatLoads(
-        jobs=Jobs(stores.jobs, knowledge),
-        store=stores.jobs,
-        conversations=stores.conversations,
-        transcripts=stores.transcripts,
-        outcomes=stores.outcomes,
-        channels=channels,
-    )
-    admin = Admin(
-        knowledge=knowledge,
-        accounts=AccountStore(database),
-        transcripts=stores.transcripts,
-        audit=AuditStore(database, clock),
-        channels=channels,
-        scopes=scopes,
-        max_wrong_percent=settings.decision.max_wrong_percent,
-        hand_back=handoff.hand_back,
-        clock=clock,
-    )
-    inbox = Inbox(
-        owner=owner,
-        messages=stores.messages,
-        outcomes=stores.outcomes,
-        dialogue=_dialogue(
-            settings, database, knowledge, writer, stores, channels, admin, typing, clock
-        ),
-        outbox=outbox,
-        streaming=_streaming(settings, database, channels, clock),
-        channels=channels,
-        desks=desks,
-        changes=changes,
-        clock=clock,
-        on_load=loads.start,
-    )
+    case_threads = CaseThreads(base.threads, channels)
+    outbox = Outbox(base.messages, channels, base.clock, case_threads)
+    handoff, loads = _handoff(base), _loads(base)
+    inbox = _inbox(base, outbox, _admin(base, handoff), loads)
+    database.subscribe(base.changes.announce)
     database.subscribe(inbox.hear)
     database.subscribe(case_threads.hear)
-    return Application(
-        settings=settings,
-        place=place or settings.data_dir,
-        knowledge=knowledge,
-        writer=writer,
-        channels=channels,
-        conversations=stores.conversations,
-        transcripts=stores.transcripts,
-        inbox=inbox,
-        outbox=outbox,
-        handoff=handoff,
-        dead_letters=DeadLetterStore(database, clock),
-        jobs=stores.jobs,
-        loads=loads,
-        case_threads=case_threads,
-        summarising=summarising,
-        typing=typing,
-        waiting=Waiting(
-            WaitingStore(database, clock),
-            common=settings.handoff,
-            rules=rules,
-            channels=channels,
-            desks=desks,
-            changes=changes,
-            clock=clock,
-        ),
-        keys=KeyStore(database),
-        changes=changes,
-        upkeep=Upkeep(
-            database,
-            stores.messages,
-            clock,
-            keep=timedelta(days=settings.database.keep_finished_days),
-        ),
-        scopes=scopes,
-        reloading=Reloading(knowledge, plans_of(settings.knowledge)),
-        teaching=Teaching(
-            knowledge, ProposalStore(database, clock), UnansweredStore(database), clock
-        ),
-        reports=ReportStore(database),
-        desk=desk_stores(database, clock),
-        clock=clock,
+    return _application(
+        base, place or settings.data_dir, inbox, outbox, handoff, loads, case_threads
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Stores:
-    """What several parts write to and read from."""
+class _Base:
+    """What several parts stand on."""
 
+    settings: Settings
+    database: Database
+    answering: Answering
+    channels: Mapping[str, ChannelAdapter]
+    desks: Sequence[AgentDesk]
+    clock: Callable[[], datetime]
+    owner: str
+    scopes: Permissions
+    typing: TypingSign
+    changes: Changes
+    summarising: Summarising
     messages: MessageStore
     conversations: ConversationStore
     transcripts: TranscriptStore
@@ -244,79 +176,200 @@ class _Stores:
     jobs: JobStore
 
 
-def _stores(
+def _base(
+    settings: Settings,
     database: Database,
+    answering: Answering,
+    *,
     channels: Mapping[str, ChannelAdapter],
+    desks: Sequence[AgentDesk],
     clock: Callable[[], datetime],
     owner: str,
-) -> _Stores:
-    limited = [name for name, one in channels.items() if one.settings.messages_per_minute]
-    return _Stores(
-        messages=MessageStore(
-            database,
-            clock,
-            channels=_served(channels),
-            limited=limited,
-            agents_chats=[(one.channel, one.chat) for one in agents_chats(channels)],
-        ),
-        conversations=ConversationStore(database),
-        transcripts=TranscriptStore(database),
+) -> _Base:
+    conversations, transcripts = ConversationStore(database), TranscriptStore(database)
+    summarising = Summarising(answering.writer, SummaryStore(database), conversations, transcripts)
+    return _Base(
+        settings=settings,
+        database=database,
+        answering=answering,
+        channels=channels,
+        desks=(*desks, summarising),
+        clock=clock,
+        owner=owner,
+        scopes=scopes_of(settings.knowledge, channels),
+        typing=TypingSign(channels),
+        changes=Changes(),
+        summarising=summarising,
+        messages=_messages(database, channels, clock),
+        conversations=conversations,
+        transcripts=transcripts,
         outcomes=OutcomeStore(database, clock),
         threads=CaseThreadStore(database, clock),
         jobs=JobStore(database, clock, owner),
     )
 
 
-def _dialogue(
-    settings: Settings,
-    database: Database,
-    knowledge: KnowledgeBase,
-    writer: Writer | None,
-    stores: _Stores,
-    channels: Mapping[str, ChannelAdapter],
-    admin: Admin,
-    typing: TypingSign,
-    clock: Callable[[], datetime],
-) -> Dialogue:
-    return Dialogue(
-        knowledge,
-        stores.conversations,
-        stores.transcripts,
-        manners=Manners(MannersStore(database), channels),
-        admin=admin,
-        case_talk=CaseTalk(
-            store=stores.threads,
-            conversations=stores.conversations,
-            transcripts=stores.transcripts,
-            channels=channels,
-            admin=admin,
-            clock=clock,
-        ),
-        escalation=Escalation(
-            common=settings.handoff,
-            rules=rules_of(settings.handoff, channels),
-            conversations=stores.conversations,
-            feedback=FeedbackStore(database, clock),
-            clock=clock,
-        ),
-        scopes=scopes_of(settings.knowledge, channels),
-        max_wrong_percent=settings.decision.max_wrong_percent,
-        writer=writer,
-        slots=settings.slots,
-        clock=clock,
-        on_turn=typing.show,
+def _messages(
+    database: Database, channels: Mapping[str, ChannelAdapter], clock: Callable[[], datetime]
+) -> MessageStore:
+    return MessageStore(
+        database,
+        clock,
+        channels=_served(channels),
+        limited=[name for name, one in channels.items() if one.settings.messages_per_minute],
+        agents_chats=[(one.channel, one.chat) for one in agents_chats(channels)],
     )
 
 
-def _streaming(
-    settings: Settings,
-    database: Database,
-    channels: Mapping[str, ChannelAdapter],
-    clock: Callable[[], datetime],
-) -> Streaming:
+def _application(
+    base: _Base,
+    place: Path,
+    inbox: Inbox,
+    outbox: Outbox,
+    handoff: Handoff,
+    loads: ChatLoads,
+    case_threads: CaseThreads,
+) -> Application:
+    database, clock, knowledge = base.database, base.clock, base.answering.knowledge
+    return Application(
+        settings=base.settings,
+        place=place,
+        knowledge=knowledge,
+        answering=base.answering,
+        channels=base.channels,
+        conversations=base.conversations,
+        transcripts=base.transcripts,
+        inbox=inbox,
+        outbox=outbox,
+        handoff=handoff,
+        dead_letters=DeadLetterStore(database, clock),
+        jobs=base.jobs,
+        loads=loads,
+        case_threads=case_threads,
+        summarising=base.summarising,
+        typing=base.typing,
+        waiting=_waiting(base),
+        keys=KeyStore(database),
+        changes=base.changes,
+        upkeep=_upkeep(base),
+        scopes=base.scopes,
+        reloading=Reloading(knowledge, plans_of(base.settings.knowledge)),
+        teaching=_teaching(base),
+        reports=ReportStore(database),
+        desk=desk_stores(database, clock),
+        clock=clock,
+    )
+
+
+def _handoff(base: _Base) -> Handoff:
+    return Handoff(
+        conversations=base.conversations,
+        transcripts=base.transcripts,
+        outcomes=base.outcomes,
+        channels=base.channels,
+        desks=base.desks,
+    )
+
+
+def _loads(base: _Base) -> ChatLoads:
+    return ChatLoads(
+        jobs=Jobs(base.jobs, base.answering.knowledge),
+        store=base.jobs,
+        conversations=base.conversations,
+        transcripts=base.transcripts,
+        outcomes=base.outcomes,
+        channels=base.channels,
+    )
+
+
+def _admin(base: _Base, handoff: Handoff) -> Admin:
+    return Admin(
+        knowledge=base.answering.knowledge,
+        accounts=AccountStore(base.database),
+        transcripts=base.transcripts,
+        audit=AuditStore(base.database, base.clock),
+        channels=base.channels,
+        scopes=base.scopes,
+        max_wrong_percent=base.answering.max_wrong_percent,
+        hand_back=handoff.hand_back,
+        clock=base.clock,
+    )
+
+
+def _inbox(base: _Base, outbox: Outbox, admin: Admin, loads: ChatLoads) -> Inbox:
+    return Inbox(
+        owner=base.owner,
+        messages=base.messages,
+        outcomes=base.outcomes,
+        dialogue=_dialogue(base, admin),
+        outbox=outbox,
+        streaming=_streaming(base),
+        channels=base.channels,
+        desks=base.desks,
+        changes=base.changes,
+        clock=base.clock,
+        on_load=loads.start,
+    )
+
+
+def _dialogue(base: _Base, admin: Admin) -> Dialogue:
+    common = base.settings.handoff
+    return Dialogue(
+        base.answering,
+        base.conversations,
+        base.transcripts,
+        manners=Manners(MannersStore(base.database), base.channels),
+        admin=admin,
+        case_talk=CaseTalk(
+            store=base.threads,
+            conversations=base.conversations,
+            transcripts=base.transcripts,
+            channels=base.channels,
+            admin=admin,
+            clock=base.clock,
+        ),
+        escalation=Escalation(
+            common=common,
+            rules=rules_of(common, base.channels),
+            conversations=base.conversations,
+            feedback=FeedbackStore(base.database, base.clock),
+            clock=base.clock,
+        ),
+        scopes=base.scopes,
+        clock=base.clock,
+        on_turn=base.typing.show,
+    )
+
+
+def _streaming(base: _Base) -> Streaming:
     # Who asks over HTTP gets the whole answer, and reads nothing before.
-    watched = {name: one for name, one in channels.items() if name != API_CHANNEL}
-    return Streaming(DraftStore(database, clock), watched, clock, settings.chat_model)
+    watched = {name: one for name, one in base.channels.items() if name != API_CHANNEL}
+    drafts = DraftStore(base.database, base.clock)
+    return Streaming(drafts, watched, base.clock, base.settings.chat_model)
+
+
+def _waiting(base: _Base) -> Waiting:
+    common = base.settings.handoff
+    return Waiting(
+        WaitingStore(base.database, base.clock),
+        common=common,
+        rules=rules_of(common, base.channels),
+        channels=base.channels,
+        desks=base.desks,
+        changes=base.changes,
+        clock=base.clock,
+    )
+
+
+def _teaching(base: _Base) -> Teaching:
+    proposals = ProposalStore(base.database, base.clock)
+    unanswered = UnansweredStore(base.database)
+    return Teaching(base.answering.knowledge, proposals, unanswered, base.clock)
+
+
+def _upkeep(base: _Base) -> Upkeep:
+    keep = timedelta(days=base.settings.database.keep_finished_days)
+    return Upkeep(base.database, base.messages, base.clock, keep=keep)
 
 
 def _served(channels: Mapping[str, ChannelAdapter]) -> Collection[str] | None:

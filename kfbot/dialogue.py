@@ -9,14 +9,14 @@ from datetime import datetime
 
 from kfbot.admin.admin import Admin
 from kfbot.admin.commands import parse
-from kfbot.answer import answer_question
+from kfbot.answer import Answering, answer_question
 from kfbot.batching import Batch
 from kfbot.cases.talk import CaseTalk
 from kfbot.conversation import Choice, Conversation, State, bot_may_speak
 from kfbot.etiquette import OVERHEARD_MAX_WRONG_PERCENT, answerable
-from kfbot.grounding.writing import OnText, Writer
+from kfbot.grounding.writing import OnText
 from kfbot.handoff.escalation import Escalation
-from kfbot.knowledge_base import NOTHING, KnowledgeBase, Scope
+from kfbot.knowledge_base import NOTHING, Scope
 from kfbot.language import language_of
 from kfbot.manners import Manners
 from kfbot.messages import (
@@ -31,7 +31,6 @@ from kfbot.messages import (
 from kfbot.permissions import Permissions
 from kfbot.store.conversations import ConversationStore, StoredButton
 from kfbot.store.transcripts import Context, TranscriptStore
-from kfbot.templates import Slots, filled
 from kfbot.texts import texts
 from kfbot.turn import (
     NewButton,
@@ -53,7 +52,7 @@ class Dialogue:
 
     def __init__(
         self,
-        knowledge: KnowledgeBase,
+        answering: Answering,
         conversations: ConversationStore,
         transcripts: TranscriptStore,
         *,
@@ -62,9 +61,6 @@ class Dialogue:
         case_talk: CaseTalk,
         escalation: Escalation,
         scopes: Permissions,
-        max_wrong_percent: float,
-        writer: Writer | None,
-        slots: Slots,
         clock: Callable[[], datetime],
         on_turn: Callable[[ConversationId], None],
     ) -> None:
@@ -74,7 +70,7 @@ class Dialogue:
             scopes: What people may be answered from; an absent channel: nothing.
             on_turn: Told where an answer is about to be looked for.
         """
-        self._knowledge = knowledge
+        self._answering = answering
         self._conversations = conversations
         self._transcripts = transcripts
         self._manners = manners
@@ -83,9 +79,6 @@ class Dialogue:
         self._escalation = escalation
         self._on_turn = on_turn
         self._scopes = scopes
-        self._max_wrong_percent = max_wrong_percent
-        self._writer = writer
-        self._slots = slots
         self._clock = clock
 
     async def may_answer(self, conversation: Conversation) -> bool:
@@ -203,12 +196,12 @@ class Dialogue:
             said := wordless_outcome(conversation, event, context.history)
         ):
             return said
-        writer = self._writer
-        if writer and await self._escalation.is_grievance(conversation, event.text, context.last):
+        answering = self._answering
+        if await self._escalation.is_grievance(conversation, event.text, context.last):
             # What nobody is to read is not written; what would be quoted is the agent's draft.
-            writer = None
+            answering = replace(answering, writer=None)
         outcome = await self._ask(
-            conversation, context, event.text, self._scope(event), on_text, writer
+            conversation, context, event.text, self._scope(event), on_text, answering
         )
         return await self._escalation.reconsidered(outcome, event.text, context.last)
 
@@ -226,12 +219,11 @@ class Dialogue:
             return nothing
         if await self._manners.judge(event, batch.events) != "answer":
             return nothing
+        dial = min(self._answering.max_wrong_percent, OVERHEARD_MAX_WRONG_PERCENT)
         turn = await answer_question(
             event.text,
-            self._knowledge,
+            replace(self._answering, max_wrong_percent=dial),
             scope=self._scopes.get(conversation.address.channel, NOTHING),
-            max_wrong_percent=min(self._max_wrong_percent, OVERHEARD_MAX_WRONG_PERCENT),
-            writer=self._writer,
             channel=conversation.address.channel,
         )
         if turn.decision != "answer":
@@ -257,7 +249,7 @@ class Dialogue:
         question: str,
         scope: Scope,
         on_text: OnText | None,
-        writer: Writer | None,
+        answering: Answering,
     ) -> Outcome:
         if bot_may_speak(conversation):
             self._on_turn(conversation.address)
@@ -265,12 +257,9 @@ class Dialogue:
             conversation,
             question,
             context.history,
-            self._knowledge,
+            answering,
             scope=scope,
-            max_wrong_percent=self._max_wrong_percent,
-            writer=writer,
             on_text=on_text,
-            slots=self._slots,
             last_question=context.last.question if context.last else None,
         )
 
@@ -310,7 +299,7 @@ class Dialogue:
             return refusal
         context = await self._context(conversation, batch)
         scope = self._scope(event)
-        return await self._ask(conversation, context, reads, scope, on_text, self._writer)
+        return await self._ask(conversation, context, reads, scope, on_text, self._answering)
 
     async def _pressed(self, conversation: Conversation, event: ButtonPressed) -> Outcome:
         button = await self._conversations.find_button(conversation.id, event.token)
@@ -359,14 +348,11 @@ class Dialogue:
     async def _choose(self, conversation: Conversation, choice: Choice, scope: Scope) -> Outcome:
         turn = await chosen_turn(
             choice,
-            self._knowledge,
+            self._answering,
             scope=scope,
-            writer=self._writer,
             asked=await self._transcripts.last_question(conversation.id) or "",
             channel=conversation.address.channel,
         )
-        # What was said before the choices were offered is not looked through: it is asked for.
-        turn = filled(turn, (), self._slots, language_of(choice.label))
         return outcome_of(conversation, turn)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from kfbot.answer import Answering
 from kfbot.errors import KnowledgeBaseError, SettingsError, StoreUnavailable
 from kfbot.knowledge_base import KnowledgeBase, Progress
 from kfbot.knowledge_models import open_embedding, open_reranking
@@ -71,12 +72,9 @@ async def run_evaluation(
             calibrating = partial(calibrate_loaded, settings, database, base, progress, report)
             return await evaluation.evaluate(
                 task,
-                base,
-                max_wrong_percent=settings.decision.max_wrong_percent,
+                Answering(base, settings.decision.max_wrong_percent, writer, settings.slots),
                 stored=KnowledgeStore(database).chunks,
                 calibrate=calibrating if calibrate else None,
-                writer=writer,
-                slots=settings.slots,
                 progress=progress,
                 report=report,
             )

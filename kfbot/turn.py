@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from kfbot.answer import answer_question, answered, written
+from kfbot.answer import Answering, answer_question, answered, written
 from kfbot.chat_model import Usage
 from kfbot.conversation import (
     Choice,
@@ -21,11 +21,11 @@ from kfbot.conversation import (
     reopen,
 )
 from kfbot.errors import KnowledgeBaseUnavailable
-from kfbot.grounding.writing import OnText, Writer
-from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Scope
+from kfbot.grounding.writing import OnText
+from kfbot.knowledge_base import EVERYTHING, Scope
 from kfbot.language import language_of
 from kfbot.messages import ButtonAction, Citation, ConversationId, OutboundKind, Sender
-from kfbot.templates import NO_SLOTS, Slots
+from kfbot.templates import filled
 from kfbot.texts import Texts, texts
 
 
@@ -112,13 +112,10 @@ async def take_turn(
     conversation: Conversation,
     question: str,
     history: Sequence[HistoryMessage],
-    knowledge: KnowledgeBase,
+    answering: Answering,
     *,
     scope: Scope = EVERYTHING,
-    max_wrong_percent: float = 5.0,
-    writer: Writer | None = None,
     on_text: OnText | None = None,
-    slots: Slots = NO_SLOTS,
     last_question: str | None = None,
 ) -> Outcome:
     """Answer a customer, unless an agent is in charge: then the bot is silent."""
@@ -127,14 +124,11 @@ async def take_turn(
         return Outcome(before=conversation, after=conversation, turn=turn)
     turn = await answer_question(
         question,
-        knowledge,
+        answering,
         history=history,
         scope=scope,
-        max_wrong_percent=max_wrong_percent,
-        writer=writer,
         channel=conversation.address.channel,
         on_text=on_text,
-        slots=slots,
         last_question=last_question,
     )
     return outcome_of(conversation, turn)
@@ -142,24 +136,31 @@ async def take_turn(
 
 async def chosen_turn(
     choice: Choice,
-    knowledge: KnowledgeBase,
+    answering: Answering,
     *,
     scope: Scope = EVERYTHING,
-    writer: Writer | None = None,
     asked: str = "",
     channel: str = "",
-    on_text: OnText | None = None,
 ) -> Turn:
     """Answer with the entry that the customer chose among those offered.
 
     Args:
-        writer: Puts what a document says into an answer; None: it is quoted.
         asked: What the choices were offered for; "": nobody knows.
     """
-    language = language_of(choice.label)
+    turn = await _chosen(choice, answering, scope, asked, channel)
+    # What was said before the choices were offered is not looked through: it is asked for.
+    return filled(turn, (), answering.slots, language_of(choice.label))
+
+
+async def _chosen(
+    choice: Choice, answering: Answering, scope: Scope, asked: str, channel: str
+) -> Turn:
+    language, writer = language_of(choice.label), answering.writer
+    within = scope.only(choice.knowledge_base) if choice.knowledge_base else scope
     try:
-        within = scope.only(choice.knowledge_base) if choice.knowledge_base else scope
-        found = await knowledge.search(choice.label, names=within.names, where=within.where)
+        found = await answering.knowledge.search(
+            choice.label, names=within.names, where=within.where
+        )
     except KnowledgeBaseUnavailable:
         return person_turn(choice.label, texts(language), "error")
     for passage in found.passages:
@@ -173,9 +174,8 @@ async def chosen_turn(
                 return turn
             question, usage = asked.rsplit("\n", 1)[-1] or choice.label, Usage()
             turn = await written(
-                writer, turn, question, language_of(question, language), usage,
-                channel=channel, on_text=on_text,
-            )  # fmt: skip
+                writer, turn, question, language_of(question, language), usage, channel=channel
+            )
             return replace(turn, usage={**usage.as_data(), **turn.usage})
     return person_turn(choice.label, texts(language), "unsure")
 

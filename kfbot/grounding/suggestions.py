@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kfbot.answer import answer_question, cite
+from kfbot.answer import Answering, answer_question, cite
 from kfbot.chat_model import Usage
 from kfbot.conversation import HistoryMessage, Language, Turn
 from kfbot.errors import ChatModelError
@@ -78,7 +78,7 @@ async def suggested(
         channel: Whose budget of tokens it counts for.
     """
     turn = await answer_question(
-        question, knowledge, history=history, scope=scope, max_wrong_percent=_WRONG_PERCENT
+        question, Answering(knowledge, _WRONG_PERCENT), history=history, scope=scope
     )
     if turn.decision != "answer":
         return Suggestion()

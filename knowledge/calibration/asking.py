@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from kfbot.answer import answer_question
+from kfbot.answer import Answering, answer_question
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import KnowledgeBase, PassageKind, Progress
 from kfbot.store.knowledge_rows import StoredDocument
@@ -98,7 +98,9 @@ async def ask_labelled(
     asked = []
     for number, question in enumerate(questions, start=1):
         memory = Memory(base)
-        turn = await answer_question(valid(question.text), memory, history=question.history)
+        turn = await answer_question(
+            valid(question.text), Answering(memory), history=question.history
+        )
         if turn.reason == "error":
             raise KnowledgeBaseUnavailable(
                 f"question {number} could not be searched for; nothing was measured"

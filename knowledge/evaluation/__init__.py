@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kfbot.answer import Answering
 from kfbot.errors import KnowledgeBaseError
-from kfbot.grounding.writing import Writer
-from kfbot.knowledge_base import KnowledgeBase, LoadReport, Progress
-from kfbot.templates import NO_SLOTS, Slots
+from kfbot.knowledge_base import LoadReport, Progress
 from knowledge.evaluation.asking import Asked, ask_all
 from knowledge.evaluation.comparison import compare, read_earlier
 from knowledge.evaluation.mistakes import ReadStored, look_up, mistakes_of
@@ -74,41 +73,36 @@ def prepare(
 
 async def evaluate(
     task: Task,
-    base: KnowledgeBase,
+    answering: Answering,
     *,
-    max_wrong_percent: float,
     stored: ReadStored,
     calibrate: Callable[[], Awaitable[None]] | None = None,
-    writer: Writer | None = None,
-    slots: Slots = NO_SLOTS,
     progress: Progress,
     report: Callable[[str], None],
 ) -> dict[str, Any]:
     """Load the knowledge, ask every question, write the outputs, and return the report as JSON.
 
     Args:
-        base: Empty, with the task's knowledge as its sources.
+        answering: Its knowledge base is empty, with the task's knowledge as its sources; with a
+            writer the report has "chat_model".
         stored: Reads what was loaded: the right entries of questions that went wrong.
         calibrate: Awaited once the knowledge is loaded.
-        writer: Has a chat model write the answers; the report then has "chat_model".
-        slots: What answers may leave open.
         report: Told, a line each, what could not be read of a folder.
 
     Raises:
         KnowledgeBaseError: The knowledge is bad, or could not be asked; nothing was written.
     """
+    base, writer = answering.knowledge, answering.writer
     loads = await base.load(progress=progress)
     _check_loads(task, loads, report)
     if calibrate is not None:
         await calibrate()
-    asked = await ask_all(
-        base, task.questions, max_wrong_percent, progress, writer=writer, slots=slots
-    )
+    asked = await ask_all(answering, task.questions, progress)
     known = await base.document_ids()
     rights = await look_up(asked, base, tuple(task.knowledge), stored)
 
     def finish() -> dict[str, Any]:
-        result = _result(task, asked, known, max_wrong_percent, loads)
+        result = _result(task, asked, known, answering.max_wrong_percent, loads)
         result["mistakes"] = mistakes_of(asked, rights)
         if writer is not None:
             result["chat_model"] = writing_of([one.usage for one in asked])

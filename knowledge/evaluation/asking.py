@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from kfbot.answer import answer_question
+from kfbot.answer import Answering, answer_question
 from kfbot.conversation import Turn
 from kfbot.errors import KnowledgeBaseUnavailable
-from kfbot.grounding.writing import Writer
-from kfbot.knowledge_base import KnowledgeBase, Progress, Retrieval
-from kfbot.templates import NO_SLOTS, Slots
+from kfbot.knowledge_base import Progress, Retrieval
 from knowledge.evaluation.memory import Memory
 from knowledge.evaluation.questions import Question, valid
 from knowledge.evaluation.scored import Decision, Scored
@@ -58,19 +56,11 @@ class Asked:
 
 
 async def ask_all(
-    base: KnowledgeBase,
-    questions: Sequence[Question],
-    max_wrong_percent: float,
-    progress: Progress,
-    *,
-    writer: Writer | None = None,
-    slots: Slots = NO_SLOTS,
+    answering: Answering, questions: Sequence[Question], progress: Progress
 ) -> list[Asked]:
     """Ask in order, one at a time, each as a fresh conversation with its history as context.
 
-    Args:
-        writer: Has a chat model write the answers, at this position of the dial only.
-        slots: What answers may leave open.
+    Its writer has a chat model write the answers at its position of the dial only.
 
     Raises:
         KnowledgeBaseUnavailable: A question could not be searched for.
@@ -78,42 +68,24 @@ async def ask_all(
     asked = []
     progress("asking", 0, len(questions))
     for number, question in enumerate(questions, start=1):
-        asked.append(await _ask(base, question, number, max_wrong_percent, writer, slots))
+        asked.append(await _ask(answering, question, number))
         progress("asking", number, len(questions))
     return asked
 
 
-async def _ask(
-    base: KnowledgeBase,
-    question: Question,
-    number: int,
-    max_wrong_percent: float,
-    writer: Writer | None,
-    slots: Slots,
-) -> Asked:
-    memory = Memory(base)
-
-    async def turn_at(dial: float, writer: Writer | None = None) -> Turn:
-        turn = await answer_question(
-            valid(question.text),
-            memory,
-            history=question.history,
-            max_wrong_percent=dial,
-            writer=writer,
-            slots=slots,
-        )
-        if turn.reason == "error":
-            raise KnowledgeBaseUnavailable(
-                f"question {number} could not be searched for; nothing was measured"
-            )
-        return turn
-
+async def _ask(answering: Answering, question: Question, number: int) -> Asked:
+    memory = Memory(answering.knowledge)
+    answering = replace(answering, knowledge=memory)
     began = time.perf_counter()
-    turn = await turn_at(max_wrong_percent, writer)
+    turn = await _turn(answering, question, number)
     prediction = predict(question.text, turn, (time.perf_counter() - began) * 1000)
     # All of them: a message of several questions may be answered in parts at one position and
     # not at the next, so that nothing follows from its neighbours. Searches are remembered.
-    turns = {dial: await turn_at(dial) for dial in DIAL}
+    quoting = replace(answering, writer=None)
+    turns = {
+        dial: await _turn(replace(quoting, max_wrong_percent=dial), question, number)
+        for dial in DIAL
+    }
     at_dial = {
         dial: score(_labelled(question, memory, one), predict(question.text, one, 0.0))
         for dial, one in turns.items()
@@ -130,6 +102,15 @@ async def _ask(
         found=memory.behind(turn) if mistaken else None,
         usage=turn.usage,
     )
+
+
+async def _turn(answering: Answering, question: Question, number: int) -> Turn:
+    turn = await answer_question(valid(question.text), answering, history=question.history)
+    if turn.reason == "error":
+        raise KnowledgeBaseUnavailable(
+            f"question {number} could not be searched for; nothing was measured"
+        )
+    return turn
 
 
 def _labelled(question: Question, memory: Memory, turn: Turn) -> Question:

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from kfbot.answer import answer_question
+from kfbot.answer import Answering, answer_question
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
 from knowledge.embedding import Embedder, open_embedder
@@ -72,7 +72,7 @@ async def main(folder: Path, cache: Path, count: int) -> None:
             search_ms = []
             for number in range(QUESTIONS):
                 asked = f"where is word{number} and word{number + 1}?"
-                turn = await answer_question(asked, knowledge)
+                turn = await answer_question(asked, Answering(knowledge))
                 search_ms.append(turn.timings_ms["search"] + turn.timings_ms["rank"])
     rss_mb = psutil.Process().memory_info().rss / 1e6
     print(json.dumps({"rss_mb": rss_mb, "load_seconds": load_seconds, "search_ms": search_ms}))

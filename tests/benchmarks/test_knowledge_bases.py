@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kfbot.answer import Answering
 from kfbot.confidence import assess
 from kfbot.knowledge_base import Retrieval
 from kfbot.store.chunks import KnowledgeStore
@@ -70,7 +71,7 @@ async def test_each_question_is_answered_from_its_own_of_five_knowledge_bases(
     }
     questions = read_questions(folder / "questions.jsonl")
     async with loaded(tmp_path, embedder, bases) as knowledge:
-        asked = await ask_all(knowledge, questions, 5.0, lambda stage, done, total: None)
+        asked = await ask_all(Answering(knowledge), questions, lambda stage, done, total: None)
     named = [one.scored for one in asked if one.scored.kb]
     none = [one.scored for one in asked if one.scored.kb is None]
     right = statistics.mean(one.predicted_kb == one.kb for one in named)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from kfbot.answer import answer_question
+from kfbot.answer import Answering, answer_question
 from kfbot.conversation import HistoryMessage, Turn
 from kfbot.messages import Role
 from kfbot.store.chunks import KnowledgeStore
@@ -32,7 +32,7 @@ class Talk:
 
     async def ask(self, question: str) -> Turn:
         """Let the customer ask; what the bot says is part of the conversation from then on."""
-        turn = await answer_question(question, self.knowledge, history=self.history)
+        turn = await answer_question(question, Answering(self.knowledge), history=self.history)
         self.said("customer", question)
         self.said("bot", turn.text)
         return turn

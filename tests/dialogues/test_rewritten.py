@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kfbot.answer import answer_question
+from kfbot.answer import Answering, answer_question
 from kfbot.conversation import HistoryMessage
 from kfbot.grounding.writing import Writer
 from kfbot.messages import OutboundMessage
@@ -89,7 +89,7 @@ async def test_a_bad_rewriting_and_a_dead_model_change_nothing(
     talking: Talking, database: Database, opening: str, follow_up: str, completions: list[str]
 ) -> None:
     history = [HistoryMessage("customer", opening), HistoryMessage("bot", ENTRIES[opening])]
-    plain = await answer_question(follow_up, FakeKnowledgeBase(ENTRIES), history=history)
+    plain = await answer_question(follow_up, Answering(FakeKnowledgeBase(ENTRIES)), history=history)
     async with talking(*completions) as (stage, model):
         await stage.customer_says(opening)
         await stage.customer_says(follow_up)

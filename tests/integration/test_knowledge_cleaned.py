@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kfbot.answer import answer_question
+from kfbot.answer import Answering, answer_question
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
 from knowledge.cleaning import CleaningPolicy
@@ -71,7 +71,7 @@ async def test_documents_that_say_the_same_are_found_once_and_all_their_ids_are_
             "kettle.md": ("kettle-copy.md",),
             "three-litres.md": (),
         }
-        turn = await answer_question("kettle two litres", knowledge, max_wrong_percent=5)
+        turn = await answer_question("kettle two litres", Answering(Answering)(knowledge))
         assert {document_id for _, document_id in turn.ranked} == {
             "kettle.md",
             "kettle-copy.md",

@@ -16,7 +16,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
 )
 
-from kfbot.answer import answer_question
+from kfbot.answer import Answering, answer_question
 from kfbot.errors import KfbotError, KnowledgeBaseUnavailable
 from kfbot.opening import check_qdrant
 from kfbot.settings import QdrantSettings
@@ -203,7 +203,7 @@ async def test_customers_get_a_person_while_the_server_is_away(
         await knowledge.load()
         for fault in (500, -1, -2):
             qdrant.fault = fault
-            turn = await answer_question("What about refunds?", knowledge)
+            turn = await answer_question("What about refunds?", Answering(knowledge))
             assert turn.decision == "handoff"
         qdrant.fault = 0
         assert await answer(knowledge, "What about refunds?") == "old refunds"

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kfbot.adapter import AdapterSettings
-from kfbot.answer import answer_question
+from kfbot.answer import Answering, answer_question
 from kfbot.channels import open_channels
 from kfbot.conversation import Choice, Turn
 from kfbot.errors import KnowledgeBaseUnavailable, SettingsError
@@ -121,10 +121,10 @@ async def test_nothing_leaks_from_what_a_channel_may_not_use(
         )
         @given(scope=scopes, question=questions, pressed=st.sampled_from(BASES))
         async def nothing_leaks(scope: Scope, question: str, pressed: str) -> None:
-            turn = await answer_question(question, knowledge, scope=scope)
+            turn = await answer_question(question, Answering(knowledge), scope=scope)
             # A button that was shown where more was allowed.
             choice = Choice("refunds", "What about refunds?", pressed)
-            chosen = await chosen_turn(choice, knowledge, scope=scope)
+            chosen = await chosen_turn(choice, Answering(knowledge), scope=scope)
             found = await knowledge.search(question, names=scope.names, where=scope.where)
             examples = await knowledge.examples("en", 9, names=scope.names, where=scope.where)
             # What was asked may name a knowledge base; nothing else may.
@@ -170,7 +170,7 @@ async def test_an_id_that_two_have_is_answered_from_the_one_that_was_chosen(
         await knowledge.load()
         for base in BASES:
             choice = Choice("refunds", "What about refunds?", base)
-            turn = await chosen_turn(choice, knowledge)
+            turn = await chosen_turn(choice, Answering(knowledge))
             assert turn.text == f"They are secret-{base}-refunds."
 
 

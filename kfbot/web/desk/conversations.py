@@ -183,7 +183,7 @@ class ConversationsApi:
                 before,
                 self._application.knowledge,
                 scope=self._application.scopes.get(listed.channel, NOTHING),
-                writer=self._application.writer,
+                writer=self._application.answering.writer,
                 channel=listed.channel,
             )
         return success(suggestion_data(suggestion))

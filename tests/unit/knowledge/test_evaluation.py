@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kfbot.answer import answer_question
+from kfbot.answer import Answering, answer_question
 from kfbot.conversation import Choice, HistoryMessage, Turn
 from kfbot.errors import KnowledgeBaseError, KnowledgeBaseUnavailable
 from kfbot.knowledge_base import LoadReport, Progress, Retrieval
@@ -174,8 +174,7 @@ async def evaluated(
     said = [] if said is None else said
     return await evaluation.evaluate(
         prepared,
-        base,
-        max_wrong_percent=5,
+        Answering(base),
         stored=nothing_stored,
         progress=silent,
         report=said.append,
@@ -238,7 +237,7 @@ async def test_broken_search_fails_the_evaluation_rather_than_count_as_handoff(
 @pytest.mark.asyncio
 async def test_every_position_of_the_dial_is_told_with_one_search() -> None:
     base = FakeKnowledgeBase({"Where is my parcel?": "There."})
-    [asked] = await ask_all(base, [Question(text="Where is my parcel?")], 5, silent)
+    [asked] = await ask_all(Answering(base), [Question(text="Where is my parcel?")], silent)
     assert base.searched == ["Where is my parcel?"]
     assert tuple(asked.scored.at_dial) == DIAL
     assert {one.decision for one in asked.scored.at_dial.values()} == {"answer"}
@@ -249,7 +248,7 @@ async def test_what_was_found_is_kept_for_mistakes_only(tmp_path: Path) -> None:
     base = FakeKnowledgeBase({"Where is my parcel?": "There."})
     right = Question(text="Where is my parcel?", gold_ids=("entry-0",), in_scope=True)
     wrong = Question(text="Where is my parcel?", gold_ids=("other",), in_scope=True)
-    asked = await ask_all(base, [right, wrong], 5, silent)
+    asked = await ask_all(Answering(base), [right, wrong], silent)
     assert asked[0].found is None
     assert asked[1].found is not None
     assert asked[1].found.passages[0].document_id == "entry-0"
@@ -301,12 +300,12 @@ class Merged(FakeKnowledgeBase):
 async def test_what_stands_for_a_right_document_is_right(gold: str, right: bool) -> None:
     asked = Question(text="How do I return an item?", gold_ids=(gold,), in_scope=True)
     base = Merged({"How do I return an item?": "Use the form.", "What is a kettle?": "A pot."})
-    [one] = await ask_all(base, [asked], 5.0, silent)
+    [one] = await ask_all(Answering(base), [asked], silent)
     assert one.prediction.ranked_ids[0] == "kept"
     assert one.scored.top_is_right is right
     assert all(at.top_is_right is right for at in one.scored.at_dial.values())
     memory = Memory(base)
-    answered = await answer_question(asked.text, memory)
+    answered = await answer_question(asked.text, Answering(memory))
     assert memory.answers(answered, [gold]) is right
     kinds: Kinds = {"fake": {"kept": "faq"}}
     [labelled] = await ask_labelled(base, [asked], kinds, silent)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kfbot.answer import answer_question
+from kfbot.answer import Answering, answer_question
 from kfbot.conversation import Turn
 from kfbot.grounding.writing import Writer
 from kfbot.knowledge_base import LoadReport, Progress
@@ -50,7 +50,7 @@ def writer(*completions: str) -> Writer:
 
 async def asked(text: str, *completions: str, **labels: Any) -> Asked:
     question = Question(text=text, **labels)
-    [one] = await ask_all(documents(), [question], 5.0, silent, writer=writer(*completions))
+    [one] = await ask_all(Answering(documents(), writer=writer(*completions)), [question], silent)
     return one
 
 
@@ -64,7 +64,9 @@ async def test_the_answer_that_is_predicted_is_the_one_that_was_written() -> Non
 
 async def test_the_model_is_asked_once_whatever_the_dial() -> None:
     model = FakeChatModel([WRITTEN] * 20)
-    [one] = await ask_all(documents(), [Question(text=RETURNS)], 5.0, silent, writer=Writer(model))
+    [one] = await ask_all(
+        Answering(documents(), writer=Writer(model)), [Question(text=RETURNS)], silent
+    )
     assert len(model.prompts) == 1
     assert tuple(one.scored.at_dial) == DIAL
     assert {at.answer for at in one.scored.at_dial.values()} == {ENTRIES[RETURNS]}
@@ -84,7 +86,7 @@ async def test_what_the_model_cites_comes_first_and_its_passage_is_found_again()
     )
     question = Question(text=OPENING, gold_ids=("other",), in_scope=True)
     write = writer("The shop opens at nine. [2]")
-    [one] = await ask_all(base, [question], 5.0, silent, writer=write)
+    [one] = await ask_all(Answering(base, writer=write), [question], silent)
     assert one.prediction.answer == "The shop opens at nine. [1]"
     assert one.prediction.ranked_ids == ("entry-1", "entry-0")
     assert one.found is not None
@@ -93,7 +95,7 @@ async def test_what_the_model_cites_comes_first_and_its_passage_is_found_again()
 
 async def test_what_was_found_is_put_in_the_order_of_the_turn() -> None:
     memory = Memory(documents())
-    turn = await answer_question(RETURNS, memory)
+    turn = await answer_question(RETURNS, Answering(memory))
     other = Turn(
         question=RETURNS, decision="answer", confidence=1, text="", ranked=turn.ranked[::-1]
     )
@@ -107,7 +109,7 @@ async def test_slots_are_filled_as_for_customers() -> None:
     base = FakeKnowledgeBase({"Where is my order?": "Order {{number}} is on its way."})
     slots = {"number": SlotSettings(pattern=r"\d{6}", ask_en="Which?", ask_zh="哪个？")}
     questions = [Question(text="Where is my order 123456?"), Question(text="Where is my order?")]
-    filled, open_ = await ask_all(base, questions, 5.0, silent, slots=slots)
+    filled, open_ = await ask_all(Answering(base, slots=slots), questions, silent)
     assert filled.prediction.answer == "Order 123456 is on its way."
     assert (open_.prediction.decision, open_.prediction.answer) == ("clarify", "Which?")
     assert {at.decision for at in open_.scored.at_dial.values()} == {"clarify"}
@@ -122,11 +124,10 @@ async def evaluated(folder: Path, *completions: str) -> dict[str, Any]:
         {"default": [str(folder / "docs")]}, folder / "questions.jsonl",
         {"html": folder / "out.html"},
     )  # fmt: skip
-    report = await evaluation.evaluate(
-        task, documents(), max_wrong_percent=5, stored=nothing_stored, progress=silent,
-        report=lambda line: None, writer=writer(*completions) if completions else None,
-    )  # fmt: skip
-    return report
+    answering = Answering(documents(), writer=writer(*completions) if completions else None)
+    return await evaluation.evaluate(
+        task, answering, stored=nothing_stored, progress=silent, report=lambda line: None
+    )
 
 
 async def test_report_table_and_page_say_what_the_model_did(tmp_path: Path) -> None:
