@@ -71,7 +71,7 @@ async def test_documents_that_say_the_same_are_found_once_and_all_their_ids_are_
             "kettle.md": ("kettle-copy.md",),
             "three-litres.md": (),
         }
-        turn = await answer_question("kettle two litres", Answering(Answering)(knowledge))
+        turn = await answer_question("kettle two litres", Answering(knowledge))
         assert {document_id for _, document_id in turn.ranked} == {
             "kettle.md",
             "kettle-copy.md",
