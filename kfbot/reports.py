@@ -15,6 +15,8 @@ from kfbot.conversation import Decision, HandoffReason
 #: A report covers so many days at most.
 LONGEST_DAYS = 366
 _DECISIONS: tuple[Decision, ...] = ("answer", "clarify", "handoff", "smalltalk")
+#: What is counted beside decisions.
+_BESIDE = ("written", "tokens", "helpful", "not_helpful")
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -29,12 +31,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """So many turns of one decision, or presses of one verdict, in one place."""
+    """So many turns of one decision, presses of one verdict, or what a model did, in one place.
+
+    Of answers so many were "written" by a chat model; turns took so many "tokens" of it.
+    """
 
     #: The quarter of an hour that begins then.
     at: datetime
     place: Place
-    what: Decision | Literal["helpful", "not_helpful"]
+    what: Decision | Literal["helpful", "not_helpful", "written", "tokens"]
     count: int
 
 
@@ -79,7 +84,7 @@ class Spread:
 class Figures:
     """Sums over a day, a channel, a knowledge base, or everything."""
 
-    #: Turns by decision, and presses by verdict.
+    #: By what is counted; see `Tally`.
     counts: Mapping[str, int] = field(default_factory=dict)
     #: Cases that were opened, by reason.
     reasons: Mapping[str, int] = field(default_factory=dict)
@@ -94,7 +99,7 @@ class Figures:
         """As JSON; the names are those of the CSV's columns."""
         return {
             "questions": sum(self.counts.get(name, 0) for name in _DECISIONS),
-            **{name: self.counts.get(name, 0) for name in (*_DECISIONS, "helpful", "not_helpful")},
+            **{name: self.counts.get(name, 0) for name in (*_DECISIONS, *_BESIDE)},
             "cases": sum(self.reasons.values()),
             "open_cases": self.open_cases,
             **_seconds("first_reply", self.first_reply),

@@ -13,6 +13,7 @@ from kfbot.knowledge_base import PassageKind
 from kfbot.messages import ConversationId
 from kfbot.store import tables
 from kfbot.store.engine import Database
+from kfbot.store.token_use import tokens, written
 
 #: So many turns, and cases, are counted at most, the newest.
 COUNTED = 100_000
@@ -40,6 +41,10 @@ class Stats:
 
     #: By decision.
     turns: Mapping[str, int] = field(default_factory=dict)
+    #: Of the answers so many were written by a chat model.
+    written: int = 0
+    #: Of chat models, that turns took.
+    tokens: int = 0
     #: Cases that were opened, by reason.
     handoffs: Mapping[str, int] = field(default_factory=dict)
     #: Of these are not closed yet.
@@ -142,10 +147,12 @@ def _account(row: sa.Row[Any, Any, Any, Any, Any]) -> TurnAccount:
 
 
 def _stats(connection: sa.Connection, since: datetime) -> Stats:
-    turn = sa.select(_turn.id, _turn.decision, _turn.created_at).order_by(_turn.id.desc())
-    newest = turn.limit(COUNTED).subquery()
+    turn = sa.select(_turn.id, _turn.decision, _turn.usage, _turn.created_at)
+    newest = turn.order_by(_turn.id.desc()).limit(COUNTED).subquery()
     turns = (
-        sa.select(newest.c.decision, sa.func.count())
+        sa.select(
+            newest.c.decision, sa.func.count(), written(newest.c.usage), tokens(newest.c.usage)
+        )
         .where(newest.c.created_at >= since)
         .group_by(newest.c.decision)
     )
@@ -156,10 +163,13 @@ def _stats(connection: sa.Connection, since: datetime) -> Stats:
         .where(cases.c.opened_at >= since)
         .group_by(cases.c.reason)
     )
-    by_decision = {row[0]: row[1] for row in connection.execute(turns)}
+    counted = connection.execute(turns).all()
+    by_decision = {row[0]: row[1] for row in counted}
     by_reason = connection.execute(opened).all()
     return Stats(
         turns=by_decision,
+        written=sum(row[2] for row in counted),
+        tokens=sum(row[3] for row in counted),
         handoffs={row[0]: row[1] for row in by_reason},
         open=sum(row[1] - row[2] for row in by_reason),
         is_complete=sum(by_decision.values()) < COUNTED,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from kfbot.reports import Counted, Handled, Place, Tally
 from kfbot.store import tables
 from kfbot.store.engine import Database
+from kfbot.store.token_use import tokens, written
 
 #: So many turns, verdicts and cases are counted at most, the newest.
 COUNTED = 200_000
@@ -44,7 +45,11 @@ def _counted(connection: sa.Connection, since: datetime, until: datetime) -> Cou
     cases = connection.execute(_CASES, span).all()
     oldest = connection.execute(_OLDEST_COUNTED).scalar_one_or_none()
     return Counted(
-        tallies=[_tally(row) for row in (*turns, *verdicts)],
+        tallies=[
+            *(_tally(row) for row in (*turns, *verdicts)),
+            *(_tally(row, "written") for row in turns if row.written),
+            *(_tally(row, "tokens") for row in turns if row.tokens),
+        ],
         cases=[_handled(row) for row in cases],
         is_complete=(oldest is None or oldest < since) and len(cases) < CASES,
     )
@@ -56,7 +61,13 @@ def _quarter(at: Any) -> sa.ColumnElement[int]:
 
 # Rows have grown old in the order of their ids: no index on time is needed.
 _newest = (
-    sa.select(_turn.conversation_id, _turn.decision, _turn.knowledge_base, _turn.created_at)
+    sa.select(
+        _turn.conversation_id,
+        _turn.decision,
+        _turn.knowledge_base,
+        _turn.usage,
+        _turn.created_at,
+    )
     .order_by(_turn.id.desc())
     .limit(COUNTED)
     .subquery()
@@ -70,6 +81,8 @@ _TURNS = (
         _newest.c.knowledge_base,
         _newest.c.decision.label("what"),
         sa.func.count().label("times"),
+        written(_newest.c.usage).label("written"),
+        tokens(_newest.c.usage).label("tokens"),
     )
     .join_from(
         _newest,
@@ -129,12 +142,12 @@ _CASES = (
 )
 
 
-def _tally(row: Any) -> Tally:
+def _tally(row: Any, what: Literal["written", "tokens"] | None = None) -> Tally:
     return Tally(
         at=datetime.fromtimestamp(row.quarter * _QUARTER_SECONDS, UTC),
         place=Place(row.channel, row.knowledge_base),
-        what=row.what,
-        count=row.times,
+        what=what or row.what,
+        count=getattr(row, what) if what else row.times,
     )
 
 

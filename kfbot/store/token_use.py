@@ -1,10 +1,11 @@
-"""Tokens that each channel took of chat models, day by day, in SQL: replicas share the count."""
+"""What chat models took and wrote, in SQL: by day and channel, which replicas share; by turn."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -15,6 +16,17 @@ from kfbot.store.engine import Database
 #: A UTC day, a channel, a number of tokens.
 _Spent = tuple[date, str, int]
 _use = tables.token_use.c
+
+
+def written(usage: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    """How many of some turns have an answer in a chat model's words, by their `usage`."""
+    return sa.func.sum(sa.case((usage["outcome"].as_string() == "written", 1), else_=0))
+
+
+def tokens(usage: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    """Tokens of prompts and completions that some turns took, by their `usage`."""
+    counts = [usage[name].as_integer() for name in ("prompt_tokens", "completion_tokens")]
+    return sa.func.sum(sum((sa.func.coalesce(one, 0) for one in counts), sa.literal(0)))
 
 
 class TokenUse:

@@ -18,6 +18,8 @@ addWords({
     "reports.csv": "Download CSV",
     "reports.questions": "Questions",
     "reports.byBot": "Answered by the bot",
+    "reports.written": "Written by the chat model",
+    "reports.ofAnswers": "of {count} answers; {tokens} tokens",
     "reports.toPerson": "Handed to a person",
     "reports.helpful": "Found helpful",
     "reports.firstReply": "First reply of a person",
@@ -55,6 +57,8 @@ addWords({
     "reports.csv": "下载 CSV",
     "reports.questions": "提问",
     "reports.byBot": "机器人已回答",
+    "reports.written": "由聊天模型撰写",
+    "reports.ofAnswers": "共 {count} 个回答；{tokens} 个 token",
     "reports.toPerson": "转给人工",
     "reports.helpful": "认为有帮助",
     "reports.firstReply": "人工首次回复",
@@ -203,6 +207,10 @@ function drawTiles(total, word) {
   const tiles = [
     ["questions", number(total.questions), ""],
     ["byBot", percent(total.answer, asked, word), number(total.answer)],
+    // Where no chat model was asked there is nothing to tell of one.
+    ...(total.tokens
+      ? [["written", percent(total.written, total.answer, word), word("reports.ofAnswers", { count: number(total.answer), tokens: number(total.tokens) })]]
+      : []),
     ["toPerson", percent(total.handoff, asked, word), number(total.handoff)],
     ["helpful", percent(total.helpful, verdicts, word), word("reports.ofVerdicts", { count: number(verdicts) })],
     ["firstReply", ...spread("first_reply")],
