@@ -38,7 +38,8 @@ def sources(citations: Sequence[Citation]) -> list[str]:
 
 def source(citation: Citation) -> str:
     """What a source is called, and where it is."""
-    named = " › ".join(part for part in (citation.title or citation.id, citation.heading) if part)
+    parts = (citation.title or citation.id, citation.heading)
+    named = " › ".join(part for part in parts if part.strip())
     shown = f"{named} {citation.url}" if citation.url else named
     return " ".join(str(whole(shown)).split())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
@@ -43,10 +43,20 @@ class RestApi:
     Args:
         root: What every path is appended to.
         timeout_seconds: For one call as a whole.
+        fault_of: What an answer other than 2xx means, where its body says more than its status:
+            called with the status, the headers (names in lower case) and the body.
     """
 
-    def __init__(self, channel: str, root: str, *, timeout_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        channel: str,
+        root: str,
+        *,
+        timeout_seconds: float = 10.0,
+        fault_of: Callable[[int, Mapping[str, str], bytes], ChannelError] | None = None,
+    ) -> None:
         self._channel = channel
+        self._fault_of = fault_of
         self._root = root.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._session: aiohttp.ClientSession | None = None
@@ -91,9 +101,13 @@ class RestApi:
         """The bytes behind an address, at most ANSWER_BYTES.
 
         Raises:
-            ChannelUnavailable, ChannelUnauthorized, MessageRejected: As for `call`.
+            ChannelUnavailable, ChannelUnauthorized, MessageRejected: As for `call`; rejected, too,
+                where there are more bytes.
         """
-        return await self._exchange("GET", address, headers=headers)
+        raw = await self._exchange("GET", address, headers=headers)
+        if len(raw) > ANSWER_BYTES:
+            raise MessageRejected(self._channel, f"the file is over {ANSWER_BYTES} bytes")
+        return raw
 
     async def _exchange(
         self,
@@ -104,6 +118,7 @@ class RestApi:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
+        """The body of an answer; of one that is too long, a byte more than ANSWER_BYTES or some."""
         if self._session is None:
             raise ChannelUnavailable(self._channel, "is not open")
         sent = None if body is None else to_json(body).encode()
@@ -129,18 +144,16 @@ class RestApi:
         except ValueError:
             # aiohttp found a line break in a header, or half a character.
             raise MessageRejected(self._channel, "it cannot be sent by HTTP") from None
-        if len(raw) > ANSWER_BYTES:
-            raise MessageRejected(self._channel, f"the answer is over {ANSWER_BYTES} bytes")
         reason = f"the platform answers {status}{_said(raw)}"
         if fault := fault_of_status(self._channel, status, answered, reason):
-            raise fault
+            raise fault if self._fault_of is None else self._fault_of(status, answered, raw)
         return raw
 
     def _object(self, raw: bytes) -> dict[str, Any]:
         if not raw.strip():
             return {}
         try:
-            answer = json.loads(raw)
+            answer = json.loads(raw) if len(raw) <= ANSWER_BYTES else None
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -97,6 +97,10 @@ class Capabilities:
     reads_transcript: bool = False
     #: It reads an answer, too, that is still being written.
     reads_drafts: bool = False
+    #: Agents work on the platform itself: a person is got by a message with a `note`, `handback`
+    #: and `resolved` are told to the platform too, and what comes in says who has the conversation
+    #: (`MessageReceived.owner`).
+    help_desk: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,9 @@ class WebhookRequest:
     #: Names in lower case.
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    #: What follows `/webhooks/<channel>/`; it may hold a secret. "" but for adapters with
+    #: `webhook_paths`.
+    path: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +130,24 @@ class WebhookReply:
     respond: Callable[[Sequence[OutboundMessage]], WebhookReply] | None = None
 
 
+class PlatformSocket(Protocol):
+    """A WebSocket that a platform has opened to us, free of any web framework."""
+
+    async def receive(self) -> str | None:
+        """The next text; None: it is closed, or speaks something else."""
+
+    async def send(self, text: str) -> None:
+        """Pass on a text.
+
+        Raises:
+            ConnectionError: It is closed.
+        """
+
+
+#: Events of a WebSocket until it closes; a `yield` returns once the core has stored the event.
+SocketReader = Callable[[PlatformSocket], AsyncIterator[InboundEvent]]
+
+
 class ChannelAdapter(ABC):
     """Connects one account on one IM platform. Translates; never decides, stores or retries.
 
@@ -136,6 +161,8 @@ class ChannelAdapter(ABC):
     #: True: only our own server calls `receive_webhook`, having checked who asks;
     #: /webhooks/<channel> does not exist.
     internal: ClassVar[bool] = False
+    #: True: requests below /webhooks/<channel>/ are for it too; for others there is nothing.
+    webhook_paths: ClassVar[bool] = False
     #: True: another process serves it; its conversations are left to that.
     parked: ClassVar[bool] = False
     #: So many `listen` are followed side by side, where storing one event after the other would
@@ -233,6 +260,14 @@ class ChannelAdapter(ABC):
             WebhookRejected: Bad signature, too old, malformed; nothing is stored.
         """
         raise WebhookRejected(self.channel, "this platform sends no webhooks", status=404)
+
+    def follow_socket(self, request: WebhookRequest) -> SocketReader:
+        """Check who wants to open a WebSocket at our address; what is returned reads it then.
+
+        Raises:
+            WebhookRejected: Not to be let in; no socket is opened.
+        """
+        raise WebhookRejected(self.channel, "this platform opens no WebSockets", status=404)
 
 
 async def _nothing() -> AsyncIterator[InboundEvent]:

@@ -19,7 +19,7 @@ from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Passage, Retrieval, 
 from kfbot.knowledge_points import knowledge_points
 from kfbot.language import language_of
 from kfbot.messages import Citation
-from kfbot.templates import NO_SLOTS, Slots, asked, filled
+from kfbot.templates import NO_SLOTS, Slots, asked, filled, hidden
 from kfbot.texts import small_talk, texts, wants_person
 from kfbot.understanding.correction import correction
 from kfbot.understanding.follow_up import (
@@ -56,6 +56,13 @@ class Answering:
     writer: Writer | None = None
     #: What answers may leave open; see `kfbot.templates`.
     slots: Slots = field(default_factory=lambda: NO_SLOTS)
+    #: Documents are quoted all the same: the writer only makes follow-ups standalone.
+    quotes: bool = False
+
+    @property
+    def author(self) -> Writer | None:
+        """What puts documents into words; None: they are quoted."""
+        return None if self.quotes else self.writer
 
 
 async def answer_question(
@@ -82,7 +89,8 @@ async def answer_question(
     """
     started = time.perf_counter()
     put = asked(question, history, answering.slots, last_question)
-    question, history, words = put.question, put.history, " ".join(put.question.split())
+    question, history = _without_private(put.question, put.history, answering.slots)
+    words = " ".join(question.split())
     language, usage, parts = _language(words, history), Usage(), questions_in(question)
     ask = partial(_decide, answering, language=language, scope=scope)
     # Once a turn: of several questions only the first leans on what came before the message.
@@ -102,15 +110,23 @@ async def answer_question(
         reason: HandoffReason = "asked_for_person" if wants_person(words) else "error"
         turn = _handed_off(words, language, None, 0.0, reason)
     else:
-        if answering.writer is not None and turn.decision == "answer":
+        if answering.author is not None and turn.decision == "answer":
             turn = await written(
-                answering.writer, turn, turn.question.rsplit("\n", 1)[-1], language, usage,
+                answering.author, turn, turn.question.rsplit("\n", 1)[-1], language, usage,
                 history=history, channel=channel, on_text=on_text,
             )  # fmt: skip
     turn = filled(turn, put.words, answering.slots, language)
     timings = {**turn.timings_ms, "total": (time.perf_counter() - started) * 1000}
     rounded = {stage: round(ms, 2) for stage, ms in timings.items()}
     return replace(turn, timings_ms=rounded, usage={**usage.as_data(), **turn.usage})
+
+
+def _without_private(
+    question: str, history: Sequence[HistoryMessage], slots: Slots
+) -> tuple[str, Sequence[HistoryMessage]]:
+    """What is searched for, kept, and seen by a chat model."""
+    said = tuple(replace(one, text=hidden(one.text, slots)) for one in history)
+    return hidden(question, slots), said
 
 
 #: A question and what was said before it → the question made standalone, or None.

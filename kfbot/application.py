@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kfbot.actions.conduct import Actions
 from kfbot.adapter import ChannelAdapter
 from kfbot.admin.loads import ChatLoads
 from kfbot.answer import Answering, answer_question
@@ -20,6 +21,7 @@ from kfbot.cases.threads import CaseThreads
 from kfbot.changes import Changes
 from kfbot.conversation import HistoryMessage, Turn
 from kfbot.errors import ChannelError, ChannelUnauthorized, StoreUnavailable
+from kfbot.event_webhooks import EventWebhooks
 from kfbot.handoff.handoff import Handoff
 from kfbot.handoff.waiting import Waiting
 from kfbot.inbox import Inbox
@@ -30,6 +32,7 @@ from kfbot.outbox import Outbox, backoff
 from kfbot.places import is_shared
 from kfbot.reloading import Reloading
 from kfbot.settings import Settings
+from kfbot.store.conversation_events import ConversationEventStore
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.dead_letters import DeadLetterStore
 from kfbot.store.desk import DeskStores
@@ -60,6 +63,7 @@ class Application:
     place: Path
     knowledge: KnowledgeBase
     answering: Answering
+    actions: Actions
     channels: Mapping[str, ChannelAdapter]
     #: What each channel's customers may be answered from.
     scopes: Mapping[str, Scope]
@@ -77,6 +81,8 @@ class Application:
     keys: KeyStore
     changes: Changes
     upkeep: Upkeep
+    event_webhooks: EventWebhooks
+    conversation_events: ConversationEventStore
     reloading: Reloading
     waiting: Waiting
     teaching: Teaching
@@ -92,6 +98,7 @@ class Application:
             if is_shared(self.settings):
                 tasks.create_task(self._follow_knowledge(), name="knowledge")
             tasks.create_task(self.upkeep.run(), name="upkeep")
+            tasks.create_task(self.event_webhooks.run(), name="event-webhooks")
             tasks.create_task(self.reloading.run(), name="reloading")
             tasks.create_task(self.loads.run(), name="loads")
             tasks.create_task(self.waiting.run(), name="waiting")
@@ -106,6 +113,8 @@ class Application:
 
     async def ask(self, query: str, *, history: Sequence[HistoryMessage] = ()) -> Turn:
         """Answer a question that belongs to no conversation; nothing is stored."""
+        if (turn := await self.actions.alone(query, history)) is not None:
+            return turn
         return await answer_question(
             query,
             self.answering,
@@ -202,14 +211,14 @@ class Application:
     async def _follow(self, adapter: ChannelAdapter, heard: asyncio.Event) -> None:
         async for event in adapter.listen():
             heard.set()
-            await self._store(event)
+            await self.store(event)
 
     def _report_down(self, channel: str, error: ChannelError) -> None:
         logger.error("channel down: %s", error, extra={"event": "channel_down"})
         self.outbox.stopped[channel] = str(error)
 
-    async def _store(self, event: InboundEvent) -> None:
-        """Store an event of a listening channel, however long it takes: it is not lost."""
+    async def store(self, event: InboundEvent) -> None:
+        """Store an event that nobody would send again, however long it takes."""
         attempts = 0
         while True:
             try:

@@ -29,6 +29,8 @@ HandoffReason = Literal[
     "error",
     "model_refused",
     "taken_by_agent",
+    "action_failed",
+    "action_stuck",
 ]
 Language = Literal["zh", "en"]
 
@@ -137,7 +139,7 @@ class Turn:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     #: What an answer may be written from: first those that it was made of, one a citation.
     passages: tuple[Passage, ...] = ()
-    #: What it took of a chat model, as `Usage.as_data`; empty: nothing.
+    #: What it took of a chat model, as `Usage.as_data`, and "action": what was done; or empty.
     usage: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -1,7 +1,8 @@
 """AgentDesk: the contract with a place where agents work on handed-off cases.
 
-For a help desk of others, which has to be told. What reads the store needs no telling: the
-browser desk, and `kfbot.cases.threads` for chats of agents.
+For what works on cases once they are there. What reads the store needs no telling: the browser
+desk, and `kfbot.cases.threads` for chats of agents. A help desk that is a channel's own platform
+is told by messages with a note (`OutboundMessage.note`), which no failure loses.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from kfbot.conversation import Case
-from kfbot.messages import Role
 
 
 class AgentDesk(Protocol):
@@ -21,9 +21,6 @@ class AgentDesk(Protocol):
 
     async def open(self, case: Case) -> None:
         """A conversation waits for an agent."""
-
-    async def post(self, case: Case, role: Role, text: str, *, internal: bool = False) -> None:
-        """Somebody wrote in a case; internal notes are for agents only."""
 
     async def close(self, case: Case) -> None:
         """The case is over: handed back or resolved."""

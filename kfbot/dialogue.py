@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
+from kfbot.actions.conduct import Actions
+from kfbot.actions.replies import SAYS
+from kfbot.actions.said import Said, said_in
 from kfbot.admin.admin import Admin
 from kfbot.admin.commands import parse
 from kfbot.answer import Answering, answer_question
@@ -31,6 +34,7 @@ from kfbot.messages import (
 from kfbot.permissions import Permissions
 from kfbot.store.conversations import ConversationStore, StoredButton
 from kfbot.store.transcripts import Context, TranscriptStore
+from kfbot.templates import hidden
 from kfbot.texts import texts
 from kfbot.turn import (
     NewButton,
@@ -42,6 +46,7 @@ from kfbot.turn import (
     take_turn,
 )
 from kfbot.understanding.clarification import chosen
+from kfbot.understanding.edits import as_said, meaning, means_the_same
 from kfbot.understanding.wordless import wordless_outcome
 
 _OWNER_CHANGES = {"claimed": "claim", "handed_back": "hand_back", "resolved": "resolve"}
@@ -60,6 +65,7 @@ class Dialogue:
         admin: Admin,
         case_talk: CaseTalk,
         escalation: Escalation,
+        actions: Actions,
         scopes: Permissions,
         clock: Callable[[], datetime],
         on_turn: Callable[[ConversationId], None],
@@ -77,6 +83,7 @@ class Dialogue:
         self._admin = admin
         self._case_talk = case_talk
         self._escalation = escalation
+        self._actions = actions
         self._on_turn = on_turn
         self._scopes = scopes
         self._clock = clock
@@ -188,27 +195,41 @@ class Dialogue:
         if event.is_edited and await self._is_answered(conversation, event):
             return Outcome(before=conversation, after=conversation)
         context = await self._context(conversation, batch)
-        if bot_may_speak(conversation) and (choice := chosen(event.text, context.choices)):
+        usual = partial(self._usual, conversation, context, event, on_text)
+        said = said_in(conversation, batch, event, event.text, context)
+        return await self._actions.respond(said, usual)
+
+    async def _usual(
+        self,
+        conversation: Conversation,
+        context: Context,
+        event: MessageReceived,
+        on_text: OnText | None,
+        text: str,
+    ) -> Outcome:
+        """What comes of a message, or of a part of it, that no action takes."""
+        if bot_may_speak(conversation) and (choice := chosen(text, context.choices)):
             if isinstance(choice, Choice):
                 return await self._choose(conversation, choice, self._scope(event))
-            return await self._person(conversation, event.text)
+            return await self._person(conversation, text)
         if bot_may_speak(conversation) and (
             said := wordless_outcome(conversation, event, context.history)
         ):
             return said
         answering = self._answering
-        if await self._escalation.is_grievance(conversation, event.text, context.last):
+        if await self._escalation.is_grievance(conversation, text, context.last):
             # What nobody is to read is not written; what would be quoted is the agent's draft.
             answering = replace(answering, writer=None)
         outcome = await self._ask(
-            conversation, context, event.text, self._scope(event), on_text, answering
+            conversation, context, text, self._scope(event), on_text, answering
         )
-        return await self._escalation.reconsidered(outcome, event.text, context.last)
+        return await self._escalation.reconsidered(outcome, text, context.last)
 
     async def _is_answered(self, conversation: Conversation, event: MessageReceived) -> bool:
         """True where the bot took a message for its own before it was told to by an edit."""
         found = await self._transcripts.answered_question(conversation.id, event.message_id)
-        return found is not None and _meaning(event.text) == _meaning(found[0].rsplit("\n", 1)[-1])
+        reads = hidden(event.text, self._answering.slots)
+        return found is not None and meaning(reads) == meaning(found[0].rsplit("\n", 1)[-1])
 
     async def _overheard(
         self, conversation: Conversation, batch: Batch, event: MessageReceived
@@ -280,7 +301,7 @@ class Dialogue:
         said = await self._transcripts.said_first(conversation.id, channel, event.message_id)
         if event.sender.role != "customer" or (said is not None and not said.addressed_to_bot):
             return nothing
-        changed = _as_said(event, said)
+        changed = as_said(event, said)
         if said is not None and (command := parse(event.text, mistyped=self._admin.is_admin(said))):
             was_given = parse(said.text, mistyped=True) == command
             if was_given:
@@ -291,15 +312,19 @@ class Dialogue:
             return nothing
         asked, reads = found
         last = await self._transcripts.last_question(conversation.id)
-        # Before a follow-up stands what it was joined with, each in a line.
-        known = {_meaning(one.rsplit("\n", 1)[-1]) for one in (asked, last or "")}
-        if not reads.strip() or _meaning(reads) in known:
+        if means_the_same(reads, (asked, last or ""), event, said, self._answering.slots):
             return nothing
         if (refusal := await self._refusal(conversation, batch, changed)) is not None:
             return refusal
         context = await self._context(conversation, batch)
         scope = self._scope(event)
-        return await self._ask(conversation, context, reads, scope, on_text, self._answering)
+
+        async def usual(text: str) -> Outcome:
+            return await self._ask(conversation, context, text, scope, on_text, self._answering)
+
+        return await self._actions.respond(
+            said_in(conversation, batch, event, reads, context), usual
+        )
 
     async def _pressed(self, conversation: Conversation, event: ButtonPressed) -> Outcome:
         button = await self._conversations.find_button(conversation.id, event.token)
@@ -321,6 +346,16 @@ class Dialogue:
         self, conversation: Conversation, button: StoredButton, event: ButtonPressed
     ) -> Outcome:
         says = texts(language_of(button.label))
+        if button.value.startswith(SAYS):
+            said = Said(
+                conversation=conversation,
+                customer=event.sender,
+                text=button.label,
+                event_id=event.event_id,
+                in_group=event.in_group,
+            )
+            expired = _says(conversation, Reply(text=says.expired))
+            return await self._actions.pressed(said, button.value, expired)
         if button.action == "choice":
             knowledge_base, _, document_id = button.value.partition("/")
             choice = Choice(document_id, button.label, knowledge_base)
@@ -358,22 +393,3 @@ class Dialogue:
 
 def _says(conversation: Conversation, reply: Reply) -> Outcome:
     return Outcome(before=conversation, after=conversation, replies=(reply,))
-
-
-def _meaning(text: str) -> str:
-    """A text without its form: letters and digits alone."""
-    return re.sub(r"\W+", "", text).casefold()
-
-
-def _as_said(event: MessageEdited, said: MessageReceived | None) -> MessageReceived:
-    """An edited message as if it had been written so now; None: how it was first is not known."""
-    if said is not None:
-        return replace(said, event_id=event.event_id, text=event.text, sent_at=event.sent_at)
-    return MessageReceived(
-        event_id=event.event_id,
-        conversation=event.conversation,
-        message_id=event.message_id,
-        sender=event.sender,
-        sent_at=event.sent_at,
-        text=event.text,
-    )

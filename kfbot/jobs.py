@@ -38,14 +38,19 @@ class Jobs:
         self._knowledge = knowledge
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self, names: Collection[str] | None) -> str:
+    async def start(
+        self, names: Collection[str] | None, *, on_end: Callable[[], None] = lambda: None
+    ) -> str:
         """Start loading the named knowledge bases (None: all); returns the job's id at once.
+
+        Args:
+            on_end: Called once the end of the job is stored.
 
         Raises:
             StoreUnavailable: Nothing was started.
         """
         job_id = await self._store.start()
-        self.run(job_id, names)
+        self.run(job_id, names, on_end=on_end)
         return job_id
 
     def run(

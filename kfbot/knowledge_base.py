@@ -71,6 +71,8 @@ class LoadReport:
     conflicts: tuple[str, ...] = ()
     #: "theirs by mine": FAQ entries that one added by hand comes before, since it asks the same.
     overridden: tuple[str, ...] = ()
+    #: One line for each thing that it went on without, and that a later load makes up for.
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,8 @@ class KnowledgeStatus:
     name: str
     documents: int
     chunks: int
+    #: That a chat model wrote, and that chunks are found by.
+    questions: int = 0
     generation: int
     loaded_at: datetime | None
     unreadable: tuple[str, ...] = ()

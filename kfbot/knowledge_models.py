@@ -69,6 +69,17 @@ def mask_texts(texts: Sequence[str]) -> tuple[str, ...]:
     return mask(texts)
 
 
+async def known_endings() -> frozenset[str]:
+    """Of the names of files that can be read, in lower case, as ".pdf"."""
+
+    def find() -> frozenset[str]:
+        from knowledge.formats import READERS
+
+        return frozenset(READERS)
+
+    return await asyncio.to_thread(find)
+
+
 def export_bundled(folder: Path) -> None:
     """Write the bundled embedding model as a folder that transformers reads.
 

@@ -80,6 +80,9 @@ class KnowledgeSettings(Section):
     mask: tuple[PrivateData, ...] | Literal["default"] = "default"
     #: What is never masked: "400-123-4567", "*@example.com".
     keep: tuple[str, ...] = ()
+    #: Questions that the chat model writes for each chunk of a document, and that it is found by
+    #: too; see docs/knowledge.md.
+    generated_questions: int = Field(default=0, ge=0, le=10)
     #: Broken characters are repaired, residue of layout is dropped, and of documents that say
     #: the same one is kept; a step that is not named is not taken.
     clean: tuple[Literal["repair", "noise", "duplicates"], ...] = ("repair", "noise", "duplicates")

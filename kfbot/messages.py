@@ -91,6 +91,9 @@ class MessageReceived:
     in_group: bool = False
     #: It was there before, and by an edit it is meant for the bot now.
     is_edited: bool = False
+    #: Who has the conversation by the word of a help desk, the bot or an agent; None: nobody but
+    #: us knows.
+    owner: Sender | None = None
     #: For debugging only; never stored.
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -180,6 +183,9 @@ class OutboundMessage:
     citations: tuple[Citation, ...] = ()
     buttons: tuple[Button, ...] = ()
     in_reply_to: str | None = None
+    #: CommonMark for agents alone, on channels that are a help desk. Of kind "handoff" it asks for
+    #: a person: the platform must be told, whatever becomes of the text, which may be "".
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

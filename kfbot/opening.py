@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from kfbot.adapter import ChannelAdapter
+from kfbot.chat_model import ChatModel
+from kfbot.grounding.questions import questions_for
 from kfbot.grounding.writing import Writer
 from kfbot.knowledge_base import KnowledgeBase, Progress
 from kfbot.knowledge_models import open_embedding, open_reranking
@@ -34,12 +37,14 @@ async def open_knowledge(
     *,
     models: Path | None = None,
     copies: Path | None = None,
+    model: ChatModel | None = None,
 ) -> AsyncIterator[KnowledgeBase]:
     """The knowledge base of the settings, ready to be asked and loaded.
 
     Args:
         models: The model cache, instead of the one in the data folder.
         copies: Where copies of remote sources lie, instead of the data folder.
+        model: Writes questions that chunks answer, where the settings want them.
     """
     # LlamaIndex takes seconds to import; commands that talk to a server do without it.
     from kfbot.store.chunks import KnowledgeStore
@@ -62,6 +67,7 @@ async def open_knowledge(
             cache=cache,
             engine=engine,
             reranking=reranking,
+            ask=partial(questions_for, model) if model else None,
         ) as knowledge,
     ):
         yield knowledge

@@ -29,7 +29,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from kfbot.action_settings import ActionName, ActionSettings
+from kfbot.actions.phrases import meaning_of
 from kfbot.errors import SettingsError
+from kfbot.event_webhook_settings import EventWebhookName, EventWebhookSettings
 from kfbot.handoff.settings import HandoffSettings
 from kfbot.knowledge_settings import ADDRESS, KnowledgeName, KnowledgeSettings
 from kfbot.model_settings import (
@@ -144,6 +147,8 @@ class Settings(BaseSettings):
     chat_model: ChatModelSettings = ChatModelSettings()
     answers: AnswerSettings = AnswerSettings()
     slots: dict[SlotName, SlotSettings] = Field(default_factory=dict)
+    actions: dict[ActionName, ActionSettings] = Field(default_factory=dict)
+    event_webhooks: dict[EventWebhookName, EventWebhookSettings] = Field(default_factory=dict)
     qdrant: QdrantSettings = QdrantSettings()
     decision: DecisionSettings = DecisionSettings()
     handoff: HandoffSettings = HandoffSettings()
@@ -153,12 +158,32 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _know_the_channels(self) -> Self:
         known = (*self.channels, *(name for name in OWN_CHANNELS if name not in self.channels))
-        for name, section in self.knowledge.items():
-            for channel in section.channels:
+        sections = {f"knowledge.{name}": one.channels for name, one in self.knowledge.items()}
+        for name, webhook in self.event_webhooks.items():
+            sections[f"event_webhooks.{name}"] = webhook.channels
+        for section, channels in sections.items():
+            for channel in channels:
                 if channel not in known:
                     only = ", ".join(known)
-                    where = f"[knowledge.{name}] channels"
+                    where = f"[{section}] channels"
                     raise ValueError(f"{where}: there is no [channels.{channel}], only {only}")
+        return self
+
+    @model_validator(mode="after")
+    def _know_the_slots(self) -> Self:
+        begun: dict[frozenset[str], str] = {}
+        for name, action in self.actions.items():
+            for slot in action.slots:
+                if slot not in self.slots:
+                    only = ", ".join(self.slots) or "none"
+                    where = f"[actions.{name}] slots"
+                    raise ValueError(f"{where}: there is no [slots.{slot}], only {only}")
+            for phrase in action.phrases:
+                if not (meaning := meaning_of(phrase)):
+                    raise ValueError(f"[actions.{name}] phrases: {phrase!r} says nothing")
+                if (other := begun.setdefault(meaning, name)) != name:
+                    clash = f"{phrase!r} begins [actions.{other}] too"
+                    raise ValueError(f"[actions.{name}] phrases: {clash}")
         return self
 
     @property

@@ -17,6 +17,8 @@ from kfbot.slot_settings import SlotSettings
 
 #: So much of a message is looked through, in characters.
 READ_LENGTH = 2000
+#: Stands for a private value.
+HIDDEN = "•••"
 
 _SLOT = re.compile(r"\{\{\s*([A-Za-z][A-Za-z0-9_]{0,39})\s*\}\}")
 _ADDRESS = re.compile(r"https?://\S*$")
@@ -87,6 +89,14 @@ def filled(turn: Turn, words: Sequence[str], slots: Slots, language: Language) -
     )
 
 
+def hidden(text: str, slots: Slots) -> str:
+    """The text without what private slots would find in it."""
+    for slot in slots.values():
+        if slot.private:
+            text = slot.expression.sub(HIDDEN, text)
+    return text
+
+
 def _asked_for(message: HistoryMessage, slots: Slots) -> str | None:
     """The slot that the bot asked for with a message."""
     if message.role != "bot":
@@ -97,7 +107,7 @@ def _asked_for(message: HistoryMessage, slots: Slots) -> str | None:
 
 def _find(slot: SlotSettings, text: str) -> str | None:
     found = slot.expression.search(text[:READ_LENGTH])
-    return None if found is None else found[0]
+    return None if found is None else slot.value(found[0])
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

@@ -25,7 +25,7 @@ from kfbot.knowledge_base import (
     Retrieval,
 )
 from kfbot.language import language_of
-from kfbot.messages import ConversationId, DeliveryReceipt, InboundEvent, OutboundMessage, Role
+from kfbot.messages import ConversationId, DeliveryReceipt, InboundEvent, OutboundMessage
 
 
 class FakeAdapter(ChannelAdapter):
@@ -231,14 +231,10 @@ class FakeDesk:
     """A desk that remembers what it was told."""
 
     opened: list[Case] = field(default_factory=list)
-    posted: list[tuple[int, Role, str, bool]] = field(default_factory=list)
     closed: list[Case] = field(default_factory=list)
 
     async def open(self, case: Case) -> None:
         self.opened.append(case)
-
-    async def post(self, case: Case, role: Role, text: str, *, internal: bool = False) -> None:
-        self.posted.append((case.id, role, text, internal))
 
     async def close(self, case: Case) -> None:
         self.closed.append(case)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from kfbot.actions.memory import Remembered
 from kfbot.answer import Answering, answer_question, answered, written
 from kfbot.chat_model import Usage
 from kfbot.conversation import (
@@ -106,6 +107,8 @@ class Outcome:
     is_command: bool = False
     #: Done to another conversation, in the same transaction.
     case_step: CaseStep | None = None
+    #: What an action keeps of the customer until the next message.
+    remembered: Remembered | None = None
 
 
 async def take_turn(

@@ -28,6 +28,8 @@ class Changes:
     files: Sequence[FileRow]
     files_gone: Collection[str]
     report: LoadReport
+    #: Ids of documents that stay as they are, but for the questions that they are found by.
+    due: Collection[str] = ()
 
 
 def compare(
@@ -161,9 +163,11 @@ class _Comparison:
     def _write(self, found: ParsedDocument) -> None:
         row = _row(found)
         before = self._stored.get(row.document_id)
-        if before is not None and before != row:
+        # What was asked of it is known once its chunks are.
+        is_new = before is None or replace(before, asked=row.asked) != row
+        if before is not None and is_new:
             self.changed.add(row.document_id)
-        if before != row or self._from_scratch:
+        if is_new or self._from_scratch:
             self.written[row.document_id] = Pending(row, found.chunks)
 
     def _note(self, row: FileRow, *, is_final: bool, is_new: bool) -> None:

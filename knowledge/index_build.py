@@ -84,7 +84,7 @@ async def write_job(
             if document.document.document_id in duplicates:
                 continue
             batch.append(document)
-            if sum(len(stored.chunks) for stored in batch) >= _BATCH:
+            if sum(len(stored.rows) for stored in batch) >= _BATCH:
                 await asyncio.to_thread(writer.write, batch)
                 batch = []
         await asyncio.to_thread(writer.write, batch)
@@ -118,8 +118,10 @@ class _JobWriter:
                 self._entries[row.document_id] = entry_mark(stored)
             alike = self._duplicates.get(row.document_id, ())
             self._documents.write(json_line(document_entry(stored, alike)))
-            for chunk in stored.chunks:
-                payload = payload_of(stored, chunk)
+            for chunk in stored.rows:
+                # By a question its chunk is found, and shown.
+                shown = chunk if chunk.asks is None else stored.chunks[chunk.asks]
+                payload = payload_of(stored, shown)
                 self._points.write(json_line([self._count, payload, chunk.terms]))
                 self._vectors.write(chunk.vector)
                 self._lengths[row.kind] += sum(chunk.terms.values())

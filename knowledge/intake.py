@@ -29,6 +29,8 @@ class Intake:
     languages: tuple[str, ...] = ()
     #: Fields that the path of a file tells, as in "{product}/{version}/"; see `path_fields`.
     path_fields: str = ""
+    #: That a chat model writes for each chunk; see `asked`.
+    generated_questions: int = 0
 
 
 def intake_of(section: KnowledgeSettings) -> Intake:
@@ -38,6 +40,7 @@ def intake_of(section: KnowledgeSettings) -> Intake:
         description=section.description,
         languages=section.languages,
         path_fields=section.fields.path,
+        generated_questions=section.generated_questions,
         fetching=Fetching(allow_private=section.allow_private, max_pages=section.max_pages),
         policy=CleaningPolicy(
             repair="repair" in section.clean,

@@ -27,6 +27,7 @@ from kfbot.language import language_of
 from kfbot.store.calibrations import CalibrationStore
 from kfbot.store.chunks import KnowledgeStore
 from knowledge.alike import group_alike, said
+from knowledge.asked import Ask
 from knowledge.by_hand import entry_of, overridden_in, pending_entry, said_of
 from knowledge.calibrated import Calibrations
 from knowledge.cleaning.masking import mask_texts
@@ -69,6 +70,7 @@ class Knowledge:
         cache: Path | None = None,
         engine: Engine = _EMBEDDED,
         reranking: Reranking | None = None,
+        ask: Ask | None = None,
     ) -> None:
         """Prepare, without reading anything.
 
@@ -80,6 +82,7 @@ class Knowledge:
             cache: Where copies of remote sources lie; None: among the indexes.
             engine: Keeps the points of the indexes; closed by its owner, after this.
             reranking: Orders what is found; closed by its owner, after this.
+            ask: Writes questions that chunks answer, where the intake wants them.
         """
         self._intakes = dict(intakes)
         self._cache = cache or data_dir / "sources"
@@ -88,6 +91,7 @@ class Knowledge:
         self._batching = BatchingEmbedder(embedder)
         self._key = key_of(embedder)
         self._reranking = reranking
+        self._ask = ask
         signals = signals_version(reranking.key if reranking else "")
         self._calibrations = Calibrations(CalibrationStore(store.database), self._key, signals)
         self._service = Service(self._intakes, store, embedder, data_dir, engine)
@@ -329,6 +333,7 @@ class Knowledge:
             name=state.name,
             documents=state.documents,
             chunks=state.chunks,
+            questions=state.questions,
             generation=state.generation,
             loaded_at=state.loaded_at,
             unreadable=state.unreadable,
@@ -361,8 +366,11 @@ class Knowledge:
     async def _load_one(self, name: str, progress: Progress) -> LoadReport:
         async with self._store.loading(name) as check:
             load, report = await prepare_load(
-                name, self._intakes[name], self._store, self._embedder, self._cache, progress
-            )
+                name, self._intakes[name], self._store, self._embedder, self._cache, progress,
+                self._ask,
+            )  # fmt: skip
+            for line in report.warnings:
+                logger.info("%s: %s", name, line, extra={"event": "questions_missing"})
             async with self._service.switching:
                 await check()
                 await self._store.apply(load)

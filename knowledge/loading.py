@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
@@ -13,6 +13,7 @@ from pathlib import Path
 from kfbot.knowledge_base import LoadReport, Progress
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.knowledge_rows import DocumentRow, Generation, Load, StoredDocument
+from knowledge.asked import Ask, Asking
 from knowledge.by_hand import overridden, said_of
 from knowledge.changes import Changes, compare
 from knowledge.cleaning import CleaningPolicy
@@ -39,10 +40,12 @@ async def prepare_load(
     embedder: Embedder,
     cache: Path,
     progress: Progress,
+    ask: Ask | None = None,
 ) -> tuple[Load, LoadReport]:
     """Read what changed in the sources, embed it and stage it.
 
-    `cache` is where copies of sources lie that are no files of this machine.
+    `cache` is where copies of sources lie that are no files of this machine, `ask` the chat model
+    that writes questions for chunks (None: there is none).
 
     Raises:
         KnowledgeBaseUnavailable: The model does not answer, or no child process could start.
@@ -51,30 +54,36 @@ async def prepare_load(
     before = (await store.generations()).get(name)
     key = key_of(embedder)
     from_scratch = before is None or before.embedding_key != key
-    changes = await _find_changes(name, intake, store, cache, progress, from_scratch=from_scratch)
+    asking = Asking(intake.generated_questions, ask, progress)
+    changes = await _find_changes(
+        name, intake, store, cache, progress, asking, from_scratch=from_scratch
+    )
     pending = list(changes.written)
-    if from_scratch:
+    vectors = Vectors(embedder)
+    touched = None if from_scratch else {*changes.changed, *changes.due}
+    if touched is None or touched:
         done = {one.row.document_id for one in pending} | set(changes.removed)
-        async for stored in store.chunks(name):
+        async for stored in store.chunks(name, touched):
+            asking.keep(stored)
+            if not from_scratch:
+                vectors.keep(stored)
             if stored.document.document_id not in done:
                 pending.append(_again(stored))
-    vectors = Vectors(embedder)
-    if not from_scratch and changes.changed:
-        async for stored in store.chunks(name, changes.changed):
-            vectors.keep(stored)
-    await _stage(name, before, pending, store, vectors, progress)
+    due = frozenset(() if from_scratch else changes.due)
+    written = await _stage(name, before, pending, store, vectors, asking, due, progress)
     load = Load(
         knowledge_base=name,
         embedding_key=key,
         loaded_at=datetime.now(UTC),
         unreadable=changes.report.unreadable,
         counts=changes.report.counts,
-        written=[one.row.document_id for one in pending],
+        written=written,
         removed=changes.removed,
         files=changes.files,
         files_gone=changes.files_gone,
     )
-    return load, changes.report
+    warning = asking.warning()
+    return load, replace(changes.report, warnings=(warning,) if warning else ())
 
 
 def duplicates_among(rows: Iterable[DocumentRow]) -> Mapping[str, str]:
@@ -120,6 +129,7 @@ async def _find_changes(
     store: KnowledgeStore,
     cache: Path,
     progress: Progress,
+    asking: Asking,
     *,
     from_scratch: bool,
 ) -> Changes:
@@ -140,7 +150,9 @@ async def _find_changes(
     )
     merges = intake.merges_duplicates
     report = await asyncio.to_thread(_compared, changes, stored, merges_duplicates=merges)
-    return replace(changes, report=report)
+    gone = {one.row.document_id for one in changes.written} | set(changes.removed)
+    due = [id for id, row in stored.items() if asking.is_due(row) and id not in gone]
+    return replace(changes, report=report, due=due)
 
 
 async def _parsed(
@@ -169,9 +181,10 @@ def parsed_folder(cache: Path, name: str) -> Path:
 
 
 def _again(stored: StoredDocument) -> Pending:
-    """A stored document as it is, to be embedded by another model."""
+    """A stored document as it is, to be embedded by another model or asked about."""
     chunks = (Chunk(one.heading, one.text, one.page) for one in stored.chunks)
-    return Pending(stored.document, tuple(chunks))
+    questions = tuple((one.asks or 0, one.text) for one in stored.questions)
+    return Pending(stored.document, tuple(chunks), questions)
 
 
 async def _stage(
@@ -180,25 +193,42 @@ async def _stage(
     pending: Sequence[Pending],
     store: KnowledgeStore,
     vectors: Vectors,
+    asking: Asking,
+    due: Collection[str],
     progress: Progress,
-) -> None:
-    """Embed and store what a load that was broken off has not left there."""
+) -> list[str]:
+    """Ask about, embed and store what a load that was broken off has not left there.
+
+    Returns the ids of all that is staged: without those that were only due to be asked about, and
+    of which nothing new is known.
+    """
     key = key_of(vectors.embedder)
     staged = await store.staged(name, key)
     wanted = {one.row.document_id: one.row for one in pending}
-    there = {id for id, row in staged.items() if wanted.get(id) == row}
+    there = {
+        id
+        for id, row in staged.items()
+        if id in wanted and replace(wanted[id], asked=row.asked) == row and not asking.is_due(row)
+    }
     await store.unstage(name, keep=there, embedding_key=key)
     todo = [one for one in pending if one.row.document_id not in there]
     total, done = sum(len(one.chunks) for one in todo), 0
     coming = (before.number if before else 0) + 1
-    for part in _parts(todo):
+    await asyncio.to_thread(asking.expect, todo)
+    for chunks in _parts(todo):
         progress("embedding", done, total)
+        pairs = zip(chunks, await asking.fill(chunks), strict=True)
+        part = [
+            new for old, new in pairs if new.row.document_id not in due or asking.is_gain(old, new)
+        ]
         await vectors.make(part)
         rows = await asyncio.to_thread(_rows, name, coming, part, vectors)
         await store.stage(name, key, rows)
-        done += sum(len(one.chunks) for one in part)
+        there |= {one.row.document_id for one in part}
+        done += sum(len(one.chunks) for one in chunks)
     if todo:
         progress("embedding", done, total)
+    return list(there)
 
 
 def _rows(

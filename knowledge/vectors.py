@@ -35,11 +35,14 @@ class Pending:
 
     row: DocumentRow
     chunks: tuple[Chunk, ...]
+    #: That a chat model wrote, each with the position of the chunk that answers it.
+    questions: tuple[tuple[int, str], ...] = ()
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What is embedded and counted of each chunk."""
-        return tuple(searched_text(self.row, chunk.heading, chunk.text) for chunk in self.chunks)
+        """What is embedded and counted of each chunk, then of each question."""
+        chunks = (searched_text(self.row, chunk.heading, chunk.text) for chunk in self.chunks)
+        return (*chunks, *(terms.simplify(question) for _, question in self.questions))
 
 
 def searched_text(row: DocumentRow, heading: str, text: str) -> str:
@@ -61,6 +64,9 @@ class Vectors:
         for chunk in stored.chunks:
             text = searched_text(stored.document, chunk.heading, chunk.text)
             self._known[stored.document.kind, text] = chunk.vector
+        for question in stored.questions:
+            text = terms.simplify(question.text)
+            self._known[stored.document.kind, text] = question.vector
 
     async def make(self, pending: Sequence[Pending]) -> None:
         """Embed what is not known yet, in threads, a slice at a time.
@@ -88,7 +94,9 @@ class Vectors:
             generation: With the id it makes the ids of its chunks.
         """
         document = f"{name}\0{generation}\0{pending.row.document_id}"
-        chunks = tuple(
+        asked = [(Chunk("", question), asks) for asks, question in pending.questions]
+        parts = [*((chunk, None) for chunk in pending.chunks), *asked]
+        rows = tuple(
             ChunkRow(
                 id=str(uuid5(_NAMESPACE, f"{document}\0{position}")),
                 position=position,
@@ -97,12 +105,12 @@ class Vectors:
                 page=chunk.page,
                 vector=self._known[pending.row.kind, text],
                 terms=terms.counts(text),
+                asks=asks,
             )
-            for position, (chunk, text) in enumerate(
-                zip(pending.chunks, pending.texts, strict=True)
-            )
+            for position, ((chunk, asks), text) in enumerate(zip(parts, pending.texts, strict=True))
         )
-        return StoredDocument(pending.row, chunks)
+        count = len(pending.chunks)
+        return StoredDocument(pending.row, rows[:count], rows[count:])
 
     def _embed_method(self, kind: PassageKind) -> Callable[[Sequence[str]], NDArray[np.float32]]:
         # An FAQ entry's question and variants are questions like the customer's.

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,14 +42,17 @@ def smollm2() -> Path:
     return folder
 
 
-def tiny_llama(folder: Path, seed: int = 0) -> Path:
+def tiny_llama(folder: Path, seed: int = 0, words: Sequence[str] = ()) -> Path:
     """Save a Llama of 2 layers and 0.8 million random weights; SmolLM2's tokenizer and template.
+
+    Args:
+        words: Texts whose words alone its tokenizer knows; most of a step is for 49,152 tokens.
 
     Returns:
         The folder, made if it is not there.
     """
     import torch
-    from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     source = smollm2()
     config: LlamaConfig = AutoConfig.from_pretrained(source)
@@ -62,11 +66,16 @@ def tiny_llama(folder: Path, seed: int = 0) -> Path:
             "head_dim": 8,
         }
     )
+    if words:
+        tokenizer = AutoTokenizer.from_pretrained(source).train_new_from_iterator([words], 600)
+        config.update({"vocab_size": len(tokenizer)})
+        tokenizer.save_pretrained(folder)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(source / name, folder)
+        if not (folder / name).exists():
+            shutil.copy(source / name, folder)
     return folder
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from kfbot import confidence
 from kfbot.answer import label
 from kfbot.calibration import Correction
+from kfbot.cases.posts import plain
 from kfbot.knowledge_base import KnowledgeStatus, Passage, PassageKind, Retrieval
 from kfbot.store.accounts import COUNTED, Stats, TurnAccount
 from kfbot.texts import CommandTexts
@@ -82,6 +83,11 @@ def stats(found: Stats, days: int, says: CommandTexts) -> str:
     """Turns by decision and handoffs by reason, the most frequent first."""
     lines = [says.stats.format(days=days, total=sum(found.turns.values()))]
     lines += [f"- {line}" for line in _counts(found.turns, says)]
+    if found.tokens:
+        answers = found.turns.get("answer", 0)
+        lines.append(
+            says.stats_model.format(written=found.written, answers=answers, tokens=found.tokens)
+        )
     reasons = ", ".join(_counts(found.handoffs, says)) or "–"
     total = sum(found.handoffs.values())
     lines += ["", says.stats_handoffs.format(total=total, reasons=reasons, open=found.open)]
@@ -110,8 +116,7 @@ def why(
             probability=f"{turn.confidence:.2f}",
         )
     ]
-    if (told := _of_model(turn, says)) is not None:
-        parts.append(told)
+    parts += [told for told in (_of_model(turn, says), _of_action(turn, says)) if told is not None]
     if (kind := _kind(turn, found)) is not None:
         correction = _correction(kind, turn.evidence[kind], found)
         parts.append(_signals(kind, turn.evidence[kind], correction, says))
@@ -120,6 +125,24 @@ def why(
     shown = says.search_fails if found is None else passages(found, most, says)
     parts.append(f"{says.why_passages}\n{shown}")
     return "\n\n".join(parts)
+
+
+def _of_action(turn: TurnAccount, says: CommandTexts) -> str | None:
+    """What was called, with what, and what came back; None: nothing was."""
+    action = turn.usage.get("action")
+    if action is None:
+        return None
+    return says.why_action.format(
+        name=plain(action["name"]),
+        slots=_pairs(action["slots"]),
+        came=plain(action["came"]),
+        status=action["status"] or "–",
+        fields=_pairs(action["fields"]),
+    )
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{plain(name)}: {plain(value)}" for name, value in values.items()) or "–"
 
 
 def _of_model(turn: TurnAccount, says: CommandTexts) -> str | None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kfbot.conversation import Case, Conversation, Language, State
+from kfbot.conversation import Case, Conversation, HandoffReason, Language, State, Turn
 from kfbot.language import language_of, last_spoken
-from kfbot.messages import OutboundKind
+from kfbot.messages import Citation, OutboundKind
 from kfbot.store.transcripts import TranscriptMessage
 from kfbot.texts import ThreadTexts, command_texts, thread_texts
 from kfbot.turn import NewButton
@@ -35,6 +35,7 @@ _COMMAND = re.compile(r"\s*[/／!！]([a-z]+)(?:@\w+)?\s*", re.IGNORECASE)
 # A path or a fraction is no command.
 _SLASHED = re.compile(r"\s*[/／!！][a-z_]{2,}(?:@\w+)?(?:\s|$)", re.IGNORECASE)
 _NOTE = re.compile(r"\s*(?://|／／|note\s*[:：]|备注\s*[:：])\s*(.*)", re.IGNORECASE | re.DOTALL)
+_URL = re.compile(r"https?://[^\s<>]+")
 _MARKUP = re.compile(r"[\\`*_\[\]<>&~|#]|^(?:[-+=](?=\s|$|[-=])|\d+(?=[.)]))", re.MULTILINE)
 
 
@@ -144,6 +145,36 @@ def post_of(thread: CaseThread, said: Sequence[TranscriptMessage], *, is_whole: 
         parts.append(news)
     kind, buttons = _kind_and_buttons(thread, says)
     return Post(text="\n\n".join(parts), kind=kind, buttons=buttons)
+
+
+def handoff_note(turn: Turn, reason: HandoffReason) -> str:
+    """What the agents of a help desk read about a handoff; the transcript they have.
+
+    CommonMark: why a person is asked for, the question, what the bot would have said, and from
+    what.
+    """
+    language = language_of(turn.text or turn.question)
+    says = thread_texts(language)
+    named = command_texts(language).names.get(reason, reason)
+    parts = [says.handed_off.format(reason=named)]
+    if turn.question.strip():
+        parts.append(f"{says.question}\n{_quoted(turn.question, says, is_markup=False)}")
+    if turn.context.strip():
+        parts.append(f"{says.draft}\n{_quoted(turn.context, says, is_markup=True)}")
+        parts += ["\n".join(found)] if (found := [_found(one) for _, one in turn.seen]) else []
+    return "\n\n".join(parts)
+
+
+def summary_note(text: str, language: Language) -> str:
+    """What the agents of a help desk read of a summary; CommonMark."""
+    says = thread_texts(language)
+    return f"{says.summary}\n{_quoted(text, says, is_markup=False)}"
+
+
+def _found(passage: Citation) -> str:
+    named = " › ".join(one for one in (passage.title, passage.heading) if one) or passage.id
+    # An address in angle brackets may not hold any.
+    return f"- {plain(_line(named))}" + (f" <{passage.url}>" if _URL.fullmatch(passage.url) else "")
 
 
 def plain(text: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Collection
 
+from kfbot.cases.posts import summary_note
 from kfbot.chat_model import Usage
 from kfbot.conversation import Case, HistoryMessage, Language
 from kfbot.errors import ChatModelError, StoreUnavailable
@@ -13,10 +15,10 @@ from kfbot.grounding.summaries import needs_summary, summarised
 from kfbot.grounding.writing import Writer
 from kfbot.language import language_of, last_spoken
 from kfbot.logs import logging_context
-from kfbot.messages import Role
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.summaries import SummaryStore
 from kfbot.store.transcripts import TranscriptStore
+from kfbot.templates import NO_SLOTS, Slots, hidden
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +43,22 @@ class Summarising:
         store: SummaryStore,
         conversations: ConversationStore,
         transcripts: TranscriptStore,
+        help_desks: Collection[str] = (),
+        slots: Slots = NO_SLOTS,
     ) -> None:
-        """`writer`: None: there is no chat model, and nothing is made."""
+        """Prepare.
+
+        Args:
+            writer: None: there is no chat model, and nothing is made.
+            slots: What the private ones find is hidden from the chat model.
+            help_desks: Channels whose agents read a summary on the platform itself.
+        """
         self._writer = writer
         self._store = store
         self._conversations = conversations
         self._transcripts = transcripts
+        self._slots = slots
+        self._help_desks = help_desks
         self._wanted: asyncio.Queue[tuple[Case, Language | None]] = asyncio.Queue(WAITING)
         #: What waits, is being made, or failed (and since when), the oldest first.
         self._known: OrderedDict[_Key, float | None] = OrderedDict()
@@ -54,9 +66,6 @@ class Summarising:
     async def open(self, case: Case) -> None:
         """Have it summed up in the language that the customer speaks."""
         self.want(case, None)
-
-    async def post(self, case: Case, role: Role, text: str, *, internal: bool = False) -> None:
-        """Nothing: a summary says what a case was about when it was opened."""
 
     async def close(self, case: Case) -> None:
         """Nothing: what is made is kept."""
@@ -95,7 +104,11 @@ class Summarising:
 
     async def _make(self, writer: Writer, case: Case, language: Language | None) -> None:
         read = await self._transcripts.transcript(case.conversation_id, limit=_READ)
-        said = [HistoryMessage(one.role, one.text) for one in read if str(one.kind) != "command"]
+        said = [
+            HistoryMessage(one.role, hidden(one.text, self._slots))
+            for one in read
+            if str(one.kind) != "command"
+        ]
         spoken = (one.text for one in reversed(said) if one.role == "customer")
         language = language or last_spoken(spoken) or language_of(case.question)
         if language in case.summary or not needs_summary(said):
@@ -106,7 +119,9 @@ class Summarising:
             text = await summarised(
                 writer.model, said, language=language, usage=usage, channel=address.channel
             )
-            await self._store.save(case, language, text)
+            is_told = address.channel in self._help_desks
+            note = summary_note(text, language) if is_told else ""
+            await self._store.save(case, language, text, note=note)
             details = {"event": "case_summarised", "usage": usage.as_data()}
             logger.info("case %d summed up", case.id, extra=details)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kfbot import __version__
-from kfbot.cli import calibrate, desk, evaluate, knowledge, model, replay, users
+from kfbot.cli import calibrate, desk, evaluate, events, knowledge, model, replay, users
 from kfbot.cli.options import AsJson, SettingsFile, as_text, run_with
 
 app = typer.Typer(
@@ -186,6 +186,7 @@ app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(model.app, name="model")
 app.add_typer(desk.app, name="desk")
 app.add_typer(replay.app, name="replay")
+app.add_typer(events.app, name="events")
 app.command()(evaluate.evaluate)
 app.command()(calibrate.calibrate)
 app.add_typer(users.app, name="users")

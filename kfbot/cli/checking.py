@@ -6,8 +6,10 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from kfbot.adapter import ChannelAdapter
 from kfbot.channels import open_channels
@@ -23,6 +25,7 @@ from kfbot.errors import (
     StoreUnavailable,
 )
 from kfbot.knowledge_models import check_embedding, check_reranker
+from kfbot.language import language_of
 from kfbot.opening import check_qdrant, open_database
 from kfbot.permissions import scopes_of
 from kfbot.places import owning
@@ -277,6 +280,29 @@ async def _look_at_chat_model(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("chat model", fault if state.fault else "ok", text)
 
 
+async def _look_at_actions(settings: Settings) -> AsyncIterator[Finding]:
+    # Nothing is called: whoever answers there could do what it is asked.
+    for name, action in settings.actions.items():
+        address = urlsplit(action.url)
+        needs = ", ".join(action.slots) or "nothing"
+        yield Finding("actions", "ok", f"{name}: needs {needs}, posts to {address.netloc}")
+        if address.scheme == "http" and not _is_near(address.hostname or ""):
+            text = f"{name}: customers' data travels unencrypted: better an https:// url"
+            yield Finding("actions", "note", text)
+        spoken = {language_of(phrase) for phrase in action.phrases}
+        for language in sorted({"en", "zh"} - spoken):
+            text = f"{name}: no phrase in {language}: who writes it cannot begin it"
+            yield Finding("actions", "note", text)
+
+
+def _is_near(host: str) -> bool:
+    """True for this machine and addresses of a private network."""
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return host == "localhost" or "." not in host
+
+
 async def _look_at_qdrant(settings: Settings) -> AsyncIterator[Finding]:
     if not settings.qdrant.url:
         return
@@ -299,5 +325,6 @@ _LOOKS: tuple[tuple[str, _Look], ...] = (
     ("knowledge", _look_at_knowledge),
     ("embedding", _look_at_models),
     ("chat model", _look_at_chat_model),
+    ("actions", _look_at_actions),
     ("qdrant", _look_at_qdrant),
 )

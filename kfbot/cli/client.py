@@ -173,6 +173,19 @@ class Client:
         _check(status, message)
         return None
 
+    async def event_deliveries(self, query: dict[str, str]) -> dict[str, Any]:
+        """A part of the log (`deliveries`), and what to ask `before` with for the `next`."""
+        found: dict[str, Any] = await self._call("GET", "event-deliveries", query=query)
+        return found
+
+    async def retry_delivery(self, number: int) -> None:
+        """Have a system told once more.
+
+        Raises:
+            ServerRefused: There is no such delivery.
+        """
+        await self._call("POST", f"event-deliveries/{number}/retry", {})
+
     async def _wait_for(self, job_id: str, progress: Progress) -> list[dict[str, Any]]:
         while True:
             job = await self._call("GET", f"jobs/{job_id}")

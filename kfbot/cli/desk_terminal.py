@@ -25,6 +25,8 @@ _REASONS = {
     "error": "something failed",
     "model_refused": "the model found no answer in the passages",
     "taken_by_agent": "taken by an agent",
+    "action_failed": "an action failed",
+    "action_stuck": "an action lacks what it needs",
 }
 _HELP = """\
 open ID      read a conversation      list         who waits

@@ -176,6 +176,8 @@ def _say_report(report: dict[str, Any]) -> None:
         say(f"  ! {line} answer the same question differently", style="yellow")
     for line in report["overridden"]:
         say(f"  {line}: the entry by hand answers", style="dim")
+    for line in report["warnings"]:
+        say(f"  ! {line}", style="yellow")
     for line in report["unreadable"]:
         say(f"  ✗ {line}", style="red")
 
@@ -201,6 +203,9 @@ async def _status(settings: Settings, *, as_json: bool) -> None:
     ]
     say_table(("name", "documents", "chunks", "loaded", "unreadable"), rows)
     for one in states:
+        if one["questions"]:
+            by = f"{one['questions']} generated questions"
+            say(f"  {one['name']}: also found by {by}", style="dim")
         if one["added"]:
             say(f"  {one['name']}: {one['added']} entries by hand", style="dim")
         for line in one["overridden"]:

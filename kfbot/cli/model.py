@@ -48,6 +48,25 @@ class Recipe(StrEnum):
     RAY = "ray"
 
 
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="[PATH|NAME]", help="A folder, or ORG/NAME on the hub; else [chat_model] model."
+    ),
+]
+Adapter = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="What `kfbot model tune` made of it.")
+]
+Unprotected = Annotated[
+    bool, typer.Option("--unprotected", help="Let other machines use it, without any key.")
+]
+Quantized = Annotated[Quantization | None, typer.Option(help="Less memory, a little worse.")]
+Print = Annotated[
+    Recipe | None,
+    typer.Option("--print", help="Start nothing; print what serves it on several GPUs."),
+]
+
+
 @app.callback()
 def _model() -> None:
     """Serve a chat model, measure it, tune it.
@@ -62,30 +81,15 @@ def _model() -> None:
 
 @app.command()
 def serve(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="[PATH|NAME]",
-            help="A folder, or ORG/NAME on the hub; else [chat_model] model.",
-        ),
-    ] = "",
-    adapter: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="What `kfbot model tune` made of it.")
-    ] = None,
+    model: Model = "",
+    adapter: Adapter = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    unprotected: Annotated[
-        bool, typer.Option("--unprotected", help="Let other machines use it, without any key.")
-    ] = False,
+    unprotected: Unprotected = False,
     device: Annotated[Device, typer.Option(help="auto: the GPU if there is one.")] = Device.AUTO,
     dtype: Annotated[Dtype, typer.Option(help="auto: as in the folder.")] = Dtype.AUTO,
-    quantization: Annotated[
-        Quantization | None, typer.Option(help="Less memory, a little worse.")
-    ] = None,
-    recipe: Annotated[
-        Recipe | None,
-        typer.Option("--print", help="Start nothing; print what serves it on several GPUs."),
-    ] = None,
+    quantization: Quantized = None,
+    recipe: Print = None,
     gpus: Annotated[int, typer.Option(min=1, help="With --print: GPUs that hold a copy.")] = 1,
     settings: SettingsFile = None,
 ) -> None:

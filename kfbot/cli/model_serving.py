@@ -12,6 +12,7 @@ from kfbot.cli.serving import stop_on_signals
 from kfbot.errors import SettingsError
 from kfbot.model.recipes import ray_deployment, vllm_command
 from kfbot.model.serving import Served, serving
+from kfbot.model.tuning.record import warning_of
 from kfbot.model.weights import check_model, merge_adapter
 from kfbot.settings import Settings
 
@@ -33,6 +34,8 @@ async def serve(settings: Settings, served: Served) -> None:
 async def print_recipe(settings: Settings, served: Served, gpus: int, *, ray: bool) -> None:
     """Print vLLM's command, or a file for Ray; nothing but that on standard output.
 
+    Standard error has the lines for the settings, and what speaks against the adapter.
+
     Raises:
         SettingsError: It cannot be served like this.
     """
@@ -45,6 +48,8 @@ async def print_recipe(settings: Settings, served: Served, gpus: int, *, ray: bo
         folder = await asyncio.to_thread(_merged, served, settings.data_dir / "models")
         say(ray_deployment(served, folder, gpus=gpus, context_tokens=tokens))
         name = folder.name if folder else served.model
+    if served.adapter is not None and (warning := warning_of(served.adapter)):
+        report(f"WARNING: {warning}.")
     report(_lines(f"http://{served.host}:{served.port or 8000}/v1", name))
 
 

@@ -27,6 +27,7 @@ _UNSAFE = {
 }
 _STAGES = {
     "reading": "Reading documents",
+    "questions": "Writing questions",
     "embedding": "Embedding",
     "indexing": "Building the index",
     "asking": "Asking",

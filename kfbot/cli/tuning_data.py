@@ -15,6 +15,7 @@ from kfbot.cli.options import AsJson, SettingsFile, run_with
 if TYPE_CHECKING:
     from kfbot.knowledge_base import Progress
     from kfbot.model.tuning.building import Material
+    from kfbot.model.tuning.embedding import TunedEmbedding
     from kfbot.model.tuning.examples import Manifest
     from kfbot.model.tuning.known import Known
     from kfbot.settings import Settings
@@ -256,21 +257,24 @@ def _say(out: Path, manifest: Manifest, *, as_json: bool) -> None:
     say(f"{100 * manifest.unanswerable_share:.0f} % of the chat examples are to be refused")
 
 
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="Of `model data build`.")]
+Base = Annotated[
+    str,
+    typer.Option(metavar="FOLDER", help="bundled, or a model's folder; else [embedding] model."),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU where there is one.")
+]
+
+
 def tune_embedding(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Of `model data build`.")],
+    data: Data,
     out: Out,
-    base: Annotated[
-        str,
-        typer.Option(
-            metavar="FOLDER", help="bundled, or a model's folder; else [embedding] model."
-        ),
-    ] = "",
+    base: Base = "",
     epochs: Annotated[int, typer.Option(min=1, max=100, help="Passes over the pairs.")] = 3,
     batch: Annotated[int, typer.Option(min=2, max=4096, help="Pairs of a step.")] = 32,
     learning_rate: Annotated[float, typer.Option(min=1e-9, max=1.0)] = 2e-5,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU where there is one.")
-    ] = "auto",
+    device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Another order of the pairs.")] = 0,
     settings: SettingsFile = None,
 ) -> None:
@@ -284,9 +288,8 @@ def tune_embedding(
       kfbot model tune-embedding tuning --out shop-embedding
       kfbot model tune-embedding tuning --out shop-embedding --epochs 5 --device cuda
     """
-    from kfbot.cli.output import progress_bar, say, say_table
+    from kfbot.cli.output import progress_bar
     from kfbot.model.tuning.embedding import Recipe, tune_embedding
-    from kfbot.model.tuning.examples import TuningDataError
     from kfbot.settings import load_settings
 
     in_use = load_settings(settings).embedding.model
@@ -295,6 +298,18 @@ def tune_embedding(
     )
     with progress_bar() as progress:
         done = tune_embedding(data, out, base or in_use, recipe, progress)
+    _say_gains(done, out)
+
+
+def _say_gains(done: TunedEmbedding, out: Path) -> None:
+    """Say what an embedding model gained, and how it is used.
+
+    Raises:
+        TuningDataError: It finds worse, and was not kept.
+    """
+    from kfbot.cli.output import say, say_table
+    from kfbot.model.tuning.examples import TuningDataError
+
     rows = [
         [name, f"{gain.before:.3f}", f"{gain.after:.3f}", f"{gain.low:+.3f} … {gain.high:+.3f}"]
         for name, gain in done.gains.items()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from kfbot.grounding.statements import AND, Statement
+from kfbot.grounding.statements import AND, Statement, Token
 from kfbot.grounding.vocabulary import plain_chinese
 
 #: As long as this beginnings of words are taken for the words.
@@ -21,7 +21,7 @@ _ROLES = frozenset(
 )
 #: Behind a subject: stems of English verbs, the first characters of Chinese ones.
 _VERBS = frozenset(
-    {"is", "are", "was", "were", "has", "have", "had", "can", "may", "must", "will", "should"}
+    {"is", "are", "was", "were", "has", "have", "had", "can", "may", "need", "will", "should"}
     | {"would", "could", "do", "does", "cost", "take", "come", "includ", "contain", "requir"}
     | {"arriv", "weigh", "last", *"是为可能会需有售支提含包重由"}
 )
@@ -44,6 +44,11 @@ class Part:
     length: int = 1
     #: The word before it, but for articles; "" at the beginning of a clause.
     lead: str = ""
+
+
+def is_verb(token: Token) -> bool:
+    """Whether a word behind a subject begins what is said of it."""
+    return token.norm in _VERBS
 
 
 def parts(sentence: Statement, passage: Statement) -> list[Part]:
@@ -88,9 +93,16 @@ def _places(norm: str, kind: str, passage: Statement) -> Sequence[int]:
         for other, places in passage.index.items()
         if other[:_SAME_BEGINNING] == norm[:_SAME_BEGINNING]
         and abs(len(other) - len(norm)) <= 4
+        and not _is_other_degree(norm, other)
         and passage.tokens[places[0]].kind == "word"
         for place in places
     ]
+
+
+def _is_other_degree(one: str, other: str) -> bool:
+    """Whether words that begin alike compare differently: strong, stronger, strongest."""
+    short, long = sorted((one, other), key=len)
+    return long.removesuffix("er") == short or one.endswith("est") != other.endswith("est")
 
 
 def _han(sentence: Statement, at: int, passage: Statement) -> tuple[Part | None, int]:

@@ -79,7 +79,7 @@ def standalone(text: str, question: str, history: Sequence[HistoryMessage]) -> s
     the history, and is neither the question unchanged nor an earlier one once more.
     """
     line = text.strip().strip(_QUOTES).strip()
-    if not line or len(line) > LONGEST or len(line.splitlines()) > 1 or not _ASKS.search(line):
+    if not line or len(line) > LONGEST or len(line.splitlines()) > 1 or not asks(line):
         return None
     if language_of(line) != language_of(question, language_of(line)):
         return None
@@ -88,6 +88,11 @@ def standalone(text: str, question: str, history: Sequence[HistoryMessage]) -> s
         return None
     before = [message.text for message in history if message.role == "customer"]
     return None if any(repeats(line, one) for one in (question, *before)) else line
+
+
+def asks(line: str) -> bool:
+    """Whether a line asks something, or for something."""
+    return _ASKS.search(line) is not None
 
 
 def _prompt(

@@ -70,16 +70,17 @@ async def suggested(
 ) -> Suggestion:
     """What the knowledge base says to a question, in its language where a model writes it.
 
-    Never an exception: where the model fails or takes longer than 15 s the passage is quoted. An
-    FAQ entry in the question's language is quoted always.
+    A follow-up is searched for as a model makes it standalone too. Never an exception: where the
+    model fails or takes longer than 15 s in all the passage is quoted. An FAQ entry in the
+    question's language is quoted always.
 
     Args:
         scope: What the customer may be answered from.
         channel: Whose budget of tokens it counts for.
     """
-    turn = await answer_question(
-        question, Answering(knowledge, _WRONG_PERCENT), history=history, scope=scope
-    )
+    until = asyncio.get_running_loop().time() + SUGGEST_SECONDS
+    answering = Answering(knowledge, _WRONG_PERCENT, writer, quotes=True)
+    turn = await answer_question(question, answering, history=history, scope=scope, channel=channel)
     if turn.decision != "answer":
         return Suggestion()
     language = language_of(turn.question)
@@ -87,7 +88,8 @@ async def suggested(
     is_faq = all(one.kind == "faq" for one in told) and language_of(turn.text) == language
     if writer is not None and not is_faq:
         try:
-            return await _written(writer, question, turn, history, language, channel)
+            async with asyncio.timeout_at(until):
+                return await _written(writer, question, turn, history, language, channel)
         except (ChatModelError, TimeoutError) as error:
             logger.warning("quoted: %s", error, extra={"event": "chat_model_failed"})
     if turn.confidence < _QUOTED_FROM:
@@ -104,15 +106,14 @@ async def _written(
     channel: str,
 ) -> Suggestion:
     usage = Usage()
-    async with asyncio.timeout(SUGGEST_SECONDS):
-        written = await writer.write(
-            question,
-            turn.passages,
-            language=language,
-            usage=usage,
-            history=history,
-            channel=channel,
-        )
+    written = await writer.write(
+        question,
+        turn.passages,
+        language=language,
+        usage=usage,
+        history=history,
+        channel=channel,
+    )
     logger.info("reply suggested", extra={"event": "reply_suggested", "usage": usage.as_data()})
     if written is None:
         return Suggestion()

@@ -6,15 +6,15 @@ import re
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
 from kfbot.conversation import Language
-from kfbot.grounding.alignment import Part, Path, parts, path
+from kfbot.grounding.alignment import Part, Path, is_verb, parts, path
 from kfbot.grounding.languages import is_in, languages_of
-from kfbot.grounding.sentences import sentences
-from kfbot.grounding.statements import Statement, statement
+from kfbot.grounding.passages import PRONOUN, Sentence, is_disputing, sentences_of
+from kfbot.grounding.persons import is_by_another
+from kfbot.grounding.statements import AND, Statement, statement
 from kfbot.grounding.vocabulary import markers, nothing, opposites
 from kfbot.language import language_of
 
@@ -36,33 +36,13 @@ Verdict = Literal[
     "language",
 ]
 
-_PRONOUN = re.compile(
-    r"\s*(?:it|they|this|that|these|those|he|she|its|their|his|her|the (?:former|latter|same)"
-    r"|该|此|这|那|其|它|他|她|同时|此外|另外)",
-    re.IGNORECASE,
-)
-_ITEM = re.compile(r"(?:[-*+•·]|\d{1,2}[.)、])\s*")
-_WHO = {
-    "us": re.compile(r"\b(?:we|us|i|me)\b|(?:我们?|本店|我司|我方)(?!的)", re.IGNORECASE),
-    "you": re.compile(r"\byou\b|[你您](?!的)", re.IGNORECASE),
-}
 #: So many sentences of a passage are compared closely, those that have most in common with it.
 _CANDIDATES = 4
 #: Of the clauses that a sentence is taken from, so much must be said.
 _SAID = 0.5
-_HEADING_LENGTH = 60
+_PARTICLES = frozenset(("out", "off", "down", "away", "up"))
 #: From one to the other the verdicts come nearer to a proof.
 _BY_DEPTH = ("words", "name", "number", "order", "negation", "condition")
-
-
-@dataclass(frozen=True, slots=True)
-class _Sentence:
-    """One sentence of a passage."""
-
-    text: str
-    #: What it is about, where it does not say so: title, heading, what a pronoun stands for.
-    about: str
-    is_heading: bool = False
 
 
 def check(sentence: str, passage: str, *, said: str = "") -> Verdict:
@@ -82,7 +62,8 @@ def check(sentence: str, passage: str, *, said: str = "") -> Verdict:
         return "words"
     if stated.is_question:
         return "words"
-    found = _passage(passage)
+    denies = is_disputing(stated.text)
+    found = [one for one in sentences_of(passage) if denies or not one.is_doubted]
     if not found:
         return "words"
     mine = languages_of(stated.text)
@@ -99,9 +80,10 @@ def check(sentence: str, passage: str, *, said: str = "") -> Verdict:
 
 def prepare(passage: str) -> None:
     """Take a passage apart, so that `check` has no more to do with it than to compare."""
-    found = _passage(passage)
+    found = sentences_of(passage)
     for at, one in enumerate(found):
         statement(one.about)
+        statement(one.context)
         for length in (1, 2, 3):
             statement("\n".join(each.text for each in found[at : at + length]))
         for name in get_args(Language):
@@ -115,51 +97,12 @@ def states_nothing(sentence: str) -> bool:
     return all(nothing().fullmatch(part) for part in words if part)
 
 
-@lru_cache(maxsize=256)
-def _passage(text: str) -> Sequence[_Sentence]:
-    """The sentences of a passage; list items also together, with the line that leads to them."""
-    found: list[_Sentence] = []
-    items: list[str] = []
-    title, heading, lead, before = "", "", "", ""
-    for number, line in enumerate([*text.split("\n"), ""]):
-        words = line.strip()
-        if not _ITEM.match(words) and items:
-            found.append(_Sentence(f"{lead.rstrip(':：')} {', '.join(items)}", title))
-            items = []
-        if not words:
-            continue
-        is_heading = _is_heading(words, number)
-        if is_heading:
-            title, heading, lead = (title, words, "") if number else (words, "", "")
-        elif lead and (item := _ITEM.match(words)):
-            items.append(words[item.end() :])
-        for one in sentences(words):
-            leant = before if _PRONOUN.match(one) else ""
-            found.append(_Sentence(one, "\n".join((title, heading, lead, leant)), is_heading))
-            before = one
-        lead = _leading(words, lead)
-    return found
-
-
-def _leading(line: str, lead: str) -> str:
-    """The line that leads to the next one: "We accept:", the head of a table."""
-    in_table = line.startswith("|")
-    if line[-1] in ":：" or (in_table and not lead.startswith("|")):
-        return line
-    return lead if in_table or _ITEM.match(line) else ""
-
-
-def _is_heading(line: str, number: int) -> bool:
-    ends = line[-1] in "。.!！?？;；:：|,，"
-    return line.startswith("#") or (len(line) < _HEADING_LENGTH and not ends and number < 2)
-
-
-def _common(stated: Statement, one: _Sentence) -> int:
+def _common(stated: Statement, one: Sentence) -> int:
     return len(stated.content() & statement(one.text).content())
 
 
 def _proved(
-    stated: Statement, found: Sequence[_Sentence], own: frozenset[int], said: Statement
+    stated: Statement, found: Sequence[Sentence], own: frozenset[int], said: Statement
 ) -> Verdict:
     """The verdict on the part of the passage that comes nearest.
 
@@ -175,45 +118,52 @@ def _proved(
         if not own.issuperset(range(start, end)):
             continue
         text = "\n".join(one.text for one in found[start:end])
-        verdict = _compare(stated, statement(text), statement(found[start].about), said)
+        verdict = _compare(stated, statement(text), found[start], said)
         if verdict == "supported":
             return verdict
         verdicts.append(verdict)
     return max(verdicts, key=lambda one: _BY_DEPTH.index(one), default="words")
 
 
-def _compare(stated: Statement, known: Statement, about: Statement, said: Statement) -> Verdict:
-    """What one part of a passage lacks first."""
-    if (verdict := _facts(stated, known, about)) is not None:
+def _compare(stated: Statement, known: Statement, first: Sentence, said: Statement) -> Verdict:
+    """What one part of a passage, that begins with a sentence, lacks first."""
+    about = statement(first.context)
+    # A number is one of this sentence, not of the one that "it" points to.
+    if (verdict := _facts(stated, known, about, statement(first.about))) is not None:
         return verdict
     found = parts(stated, known)
     if (fault := _lacking(found, known, about)) is not None:
         return fault
-    named = stated.content() | about.content()
-    way = path(found, known, frozenset(named), said.content())
+    named = frozenset(stated.content() | about.content())
+    way = path(found, known, named, said.content())
     if way.torn or not way.steps:
         return "order" if way.steps else "words"
-    if (fault := _marked(stated, known, way)) is not None:
+    if (fault := _marked(stated, known, way, named)) is not None:
         return fault
-    if _is_by_another(stated, known, way) or _is_only_asked(way, known) or _is_patched(way, known):
+    if is_by_another(stated, known, way) or _is_only_asked(way, known) or _is_patched(way, known):
+        return "order"
+    if _is_cut_off(way, known, named):
         return "order"
     own = stated.content() | said.content()
     return "supported" if _said_enough(way, known, named | own, own) else "condition"
 
 
-def _facts(stated: Statement, known: Statement, about: Statement) -> Verdict | None:
+def _facts(
+    stated: Statement, known: Statement, about: Statement, titles: Statement
+) -> Verdict | None:
     """Numbers, names, addresses, titles."""
     latin_is_a_name = language_of(stated.text) == "zh"
     for token in stated.tokens:
-        if token.norm in known.index or token.norm in about.index:
+        around = titles if token.kind == "quantity" else about
+        if token.norm in known.index or token.norm in around.index:
             continue
         if token.kind == "quantity":
             return "number"
         is_word = token.kind == "word" and token.is_content
         if token.kind in ("name", "code") or (latin_is_a_name and is_word):
             return "name"
-    titles = Counter(stated.quoted) - Counter(known.quoted)
-    return "name" if any(title not in about.text for title in titles) else None
+    quoted = Counter(stated.quoted) - Counter(known.quoted)
+    return "name" if any(title not in about.text for title in quoted) else None
 
 
 def _lacking(found: Sequence[Part], known: Statement, about: Statement) -> Verdict | None:
@@ -242,7 +192,9 @@ def _is_opposed(norm: str, known: Statement) -> bool:
     )
 
 
-def _marked(stated: Statement, known: Statement, way: Path) -> Verdict | None:
+def _marked(
+    stated: Statement, known: Statement, way: Path, named: frozenset[str]
+) -> Verdict | None:
     """Negations, conditions, doubts and promises: clause by clause the same."""
     used: dict[int, Counter[int]] = {}
     mains: set[int] = set()
@@ -260,9 +212,57 @@ def _marked(stated: Statement, known: Statement, way: Path) -> Verdict | None:
     others = _all_marks([known.clauses[place] for place in taken])
     if (mine["negation"] > 0) != (others["negation"] > 0):
         return "negation"
-    if mine["must"] and not any(_marks(known.clauses[place])["must"] for place in mains):
+    lenders = _lenders(way, known)
+    if mine["must"] and not any(_marks(known.clauses[at])["must"] for at in mains - lenders):
         return "condition"
+    if mine["can"] and _is_let(taken, way, known, named):
+        return "condition"
+    done = _all_marks([known.clauses[place] for place in taken if place not in lenders])
+    others["must"] = done["must"]
     return _conditions(mine, others, _all_marks(known.clauses))
+
+
+def _lenders(way: Path, known: Statement) -> set[int]:
+    """Clauses of which only the subject is taken, for what the half behind them says of it.
+
+    "Items must be ordered and can be returned": what must be done there is another matter.
+    """
+    verbs: dict[int, int] = {}
+    for at, token in enumerate(known.tokens):
+        if is_verb(token):
+            verbs.setdefault(token.clause, at)
+    starts = {token.clause for token in known.tokens if token.norm == AND}
+    used: dict[int, set[int]] = {}
+    for part, place in way.steps:
+        used.setdefault(known.tokens[place].clause, set()).add(part.clause)
+    last = {known.tokens[place].clause: place for _, place in sorted(way.steps, key=_place)}
+    return {
+        clause
+        for clause, mine in used.items()
+        if clause + 1 in starts
+        and mine & used.get(clause + 1, set())
+        and last[clause] < verbs.get(clause, 0)
+    }
+
+
+def _place(step: tuple[Part, int]) -> int:
+    return step[1]
+
+
+def _is_let(taken: Sequence[int], way: Path, known: Statement, named: frozenset[str]) -> bool:
+    """Whether a sentence says that something can be done of which the passage says another thing.
+
+    Payment in cash "is possible", or it "was discontinued": where nothing there says that it can
+    be done, nothing that is said of it may be left out.
+    """
+    marks = _all_marks([known.clauses[place] for place in taken])
+    if marks["can"] or marks["open"]:
+        return False
+    covered = {place + at for part, place in way.steps for at in range(part.length)}
+    return any(
+        at not in covered and one.clause in taken and one.is_content and one.norm not in named
+        for at, one in enumerate(known.tokens)
+    )
 
 
 def _all_marks(clauses: Iterable[str]) -> Counter[str]:
@@ -310,21 +310,15 @@ def _said_enough(way: Path, known: Statement, named: frozenset[str], own: frozen
     return sum(one.norm in named for one in stated) >= _SAID * len(stated)
 
 
-def _is_by_another(stated: Statement, known: Statement, way: Path) -> bool:
-    """Whether the customer does what the company does there, or the other way round."""
-    taken = {known.tokens[place].clause for _, place in way.steps}
-    mine = _persons(" ".join(stated.clauses))
-    theirs = _persons(" ".join(known.clauses[place] for place in sorted(taken)))
-    if not mine or not theirs:
-        return False
-    is_turned = len(taken) == 1 and mine[0] != theirs[0]
-    return is_turned or not set(mine) & set(theirs)
-
-
-def _persons(words: str) -> Sequence[str]:
-    """Who of us and you is named, in their order; what is ours or yours names nobody."""
-    found = ((pattern.search(words), name) for name, pattern in _WHO.items())
-    return [name for _, name in sorted((one.start(), name) for one, name in found if one)]
+def _is_cut_off(way: Path, known: Statement, named: frozenset[str]) -> bool:
+    """Whether a verb is taken without what makes another one of it: "sold out"."""
+    ends = {place + part.length for part, place in way.steps if part.kind == "word"}
+    return any(
+        at < len(known.tokens)
+        and known.tokens[at].norm in _PARTICLES
+        and known.tokens[at].norm not in named
+        for at in ends
+    )
 
 
 def _is_only_asked(way: Path, known: Statement) -> bool:
@@ -357,11 +351,11 @@ def _is_patched(way: Path, known: Statement) -> bool:
             return True
     lines = known.text.split("\n")
     return any(
-        first[one] not in covered and not (one and _PRONOUN.match(lines[one])) for one in touched
+        first[one] not in covered and not (one and PRONOUN.match(lines[one])) for one in touched
     )
 
 
-def _foreign(stated: Statement, found: Sequence[_Sentence]) -> Verdict:
+def _foreign(stated: Statement, found: Sequence[Sentence]) -> Verdict:
     """What can be compared across languages: numbers, Latin names, negation."""
     every = [statement(one.text) for one in found]
     numbers = [token.quantity for token in stated.tokens if token.quantity]

@@ -98,6 +98,20 @@ def markers() -> Mapping[str, re.Pattern[str]]:
 
 
 @cache
+def disputes(place: str) -> re.Pattern[str]:
+    """What says that something is not so: it "says" so, or is a "label", a "heading", …"""
+    lists = _lists()["disputed"]
+    latin = rf"(?<![A-Za-z])(?:{'|'.join(lists['en'][place])})(?![A-Za-z])"
+    written = f"(?:{latin}|{'|'.join(lists['zh'][place])})"
+    if place in ("label", "truth"):
+        # Alone or with a number, before a colon: "Myth 1:", "误区一：".
+        written = rf"[\W_]*(?:the |常见)?{written}[\s\d一二三四五六七八九十#]*[:：]"
+    elif place == "behind":
+        written = rf"[\W_]*(?:that is |这是)?{written}[\W_]*$"
+    return re.compile(written, re.IGNORECASE)
+
+
+@cache
 def innocent() -> re.Pattern[str]:
     """Chinese words in which a marker marks nothing."""
     return re.compile(_either(_lists()["innocent"]["zh"]))

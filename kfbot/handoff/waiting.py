@@ -28,13 +28,19 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 2.0
 #: A case for which nothing could be done is looked at again after so long.
 AGAIN = timedelta(minutes=1)
+#: Who waits there, and where in the queue, is not for us to know.
+_HELP_DESK = HandoffSettings(assign="queue", notice_after_minutes=(), give_up_after_minutes=0)
 
 
 def rules_of(
     common: HandoffSettings, channels: Mapping[str, ChannelAdapter]
 ) -> dict[str, HandoffSettings]:
-    """What holds in each channel."""
-    return {name: common.with_channel(one.settings.handoff) for name, one in channels.items()}
+    """What holds in each channel; at a help desk its own queue, unless the section says so."""
+    theirs = common.with_channel(_HELP_DESK)
+    return {
+        name: (theirs if one.capabilities.help_desk else common).with_channel(one.settings.handoff)
+        for name, one in channels.items()
+    }
 
 
 class Waiting:

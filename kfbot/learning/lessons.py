@@ -16,7 +16,9 @@ from kfbot.texts import small_talk, wants_person
 LONGEST_QUESTION = 2000
 LONGEST_ANSWER = 20_000
 #: The bot was not asked, or could not look: nothing says that an answer is missing.
-NO_GAP: tuple[HandoffReason, ...] = ("taken_by_agent", "reopened", "keyword", "angry", "error")
+NO_GAP: tuple[HandoffReason, ...] = (
+    "taken_by_agent", "reopened", "keyword", "angry", "error", "action_failed", "action_stuck",
+)  # fmt: skip
 
 _CLAUSE_END = re.compile(r"[\n.,;:!?~…。，、；：！？～]+")
 # What agents say around an answer; each matches a whole clause.

@@ -103,8 +103,8 @@ class Failover:
                     usage=usage,
                     timeout_seconds=max(deadline - time.monotonic(), 0.01),
                 )
-                async with aclosing(pieces):
-                    async for piece in attempt.watch(pieces):
+                async with aclosing(pieces), aclosing(attempt.watch(pieces)) as watched:
+                    async for piece in watched:
                         yield piece
                 if attempt.error is None:
                     return

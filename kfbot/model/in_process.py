@@ -7,6 +7,7 @@ token for all of them. A new question joins at the next step.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
@@ -21,11 +22,14 @@ from kfbot.errors import ChatModelUnavailable, CompletionInvalid, SettingsError
 from kfbot.model.served import CPU_CACHE
 from kfbot.model.slots import Slots
 from kfbot.model.thoughts import Thoughts
+from kfbot.model.tuning.record import warning_of
 from kfbot.model.weights import check_adapter, check_installed, check_model, memory_fault
 from kfbot.model_settings import ChatModelSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
 
 #: What could not be loaded for want of memory is tried again after so long.
 _RETRY_SECONDS = 60.0
@@ -45,7 +49,10 @@ class InProcess:
         check_model(settings.model)
         if settings.adapter:
             check_installed("peft", extra="tune")
-            check_adapter(Path(settings.adapter), settings.model)
+            adapter = Path(settings.adapter)
+            check_adapter(adapter, settings.model)
+            if warning := warning_of(adapter):
+                logger.warning("%s", warning, extra={"event": "adapter_not_fit"})
         self._settings = settings
         self._name = Path(settings.model).name
         self._slots = Slots(settings.parallel, settings.queue_seconds)
@@ -126,8 +133,13 @@ class InProcess:
         limit: float,
         deadline: float,
     ) -> AsyncGenerator[str, None]:
-        """The text of one request, without thoughts."""
-        thoughts, count, done = Thoughts(), 0, False
+        """The text of one request, without thoughts.
+
+        Raises:
+            ChatModelUnavailable: See `ChatModel`.
+            CompletionInvalid: There is no text.
+        """
+        thoughts, count, done, said = Thoughts(), 0, False, False
         decode = loaded.decoder()
         with loaded.asked(tokens, max_tokens) as outputs:
             while not done:
@@ -137,9 +149,17 @@ class InProcess:
                 usage.completion_tokens += len(new)
                 done = output.is_finished()
                 if text := thoughts.feed("".join(decode(token) for token in new)):
+                    said = True
                     yield text
         if rest := thoughts.close():
+            said = True
             yield rest
+        if not said:
+            raise CompletionInvalid(
+                f"{self._name} thought without answering: raise [chat_model] answer_tokens"
+                if count >= max_tokens
+                else f"{self._name} completed nothing"
+            )
 
     async def _next(self, outputs: asyncio.Queue[Any], limit: float) -> Any:
         try:
@@ -170,10 +190,10 @@ class _Loaded:
     manager: Any = None
 
     def start(self) -> None:
-        """Have the loop run; after it broke, with a new cache.
+        """Have the loop run, and answer once; after it broke, with a new cache.
 
         Raises:
-            ChatModelUnavailable: There is no memory for its cache.
+            ChatModelUnavailable: There is no memory for its cache, or it cannot generate.
         """
         if self.manager is not None and self.manager.background_thread_status.fatal_error is None:
             return
@@ -190,6 +210,19 @@ class _Loaded:
                 ),
             )
             self.manager.start()
+            self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Have it say two tokens, which a customer would wait for: the loop takes its cache then.
+
+        Raises:
+            RuntimeError: It cannot.
+        """
+        prompt = (ChatMessage("system", "You are kind."), ChatMessage("user", "Hello"))
+        name = self.manager.add_request(self.tokens_of(prompt), max_new_tokens=2, eos_token_id=-1)
+        for output in self.manager.request_id_iter(name):
+            if output.error is not None:
+                raise RuntimeError(output.error)
 
     def tokens_of(self, prompt: Sequence[ChatMessage]) -> list[int]:
         """A prompt in the form that the model was trained on."""

@@ -25,8 +25,14 @@ from kfbot.messages import (
 )
 from kfbot.store import tables
 from kfbot.store.case_steps import claim_case
-from kfbot.store.conversations import add_conversation, address_of, change_owner
+from kfbot.store.conversations import (
+    add_conversation,
+    address_of,
+    change_owner,
+    get_conversation,
+)
 from kfbot.store.events import encode_event, type_of
+from kfbot.store.help_desk import follow, tell_taken
 from kfbot.store.lanes import set_ready
 from kfbot.store.manners import remember_heard
 from kfbot.store.notices import LANE, chat_notice, conversation_notice, notify
@@ -121,7 +127,11 @@ def accept_all(
         if _chat(event) in agents_chats:
             _claim_case(connection, accepted, event, now)
         elif (agent := _claiming(event)) is not None:
-            _claim(connection, accepted, agent, now)
+            is_taken = _claim(connection, accepted, agent, now)
+            if is_taken and isinstance(event, MessageReceived):
+                tell_taken(connection, accepted.conversation_id, event, now)
+        elif isinstance(event, MessageReceived) and event.owner is not None:
+            follow(connection, accepted.conversation_id, event.owner, now)
     results = []
     for event in events:
         accepted = known.get(_key(event)) or stored[_key(event)]
@@ -260,7 +270,8 @@ def _claiming(event: InboundEvent) -> str | None:
     return None
 
 
-def _claim(connection: sa.Connection, accepted: Accepted, agent: str, now: datetime) -> None:
+def _claim(connection: sa.Connection, accepted: Accepted, agent: str, now: datetime) -> bool:
+    """True where the conversation was nobody's or the bot's, and is the agent's now."""
     inbox = tables.inbox
     earlier = connection.execute(
         sa.select(inbox.c.payload).where(
@@ -271,11 +282,13 @@ def _claim(connection: sa.Connection, accepted: Accepted, agent: str, now: datet
     )
     if any(type_of(payload) == OwnershipChanged.__name__ for payload in earlier.scalars()):
         # Behind a handback that is still to be worked on it has to wait its turn.
-        return
+        return False
+    before = after = get_conversation(connection, accepted.conversation_id)
     # Another agent was first: the event is over all the same.
     with suppress(ConversationChanged):
-        change_owner(connection, accepted.conversation_id, "claim", agent=agent, now=now)
+        after = change_owner(connection, before.id, "claim", agent=agent, now=now)
     connection.execute(inbox.update().where(inbox.c.id == accepted.inbox_id).values(state="done"))
+    return after.ownership_epoch != before.ownership_epoch
 
 
 def _write_transcript(

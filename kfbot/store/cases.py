@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from kfbot.conversation import Case, HandoffReason, Turn
 from kfbot.messages import Citation
 from kfbot.store import tables
+from kfbot.store.conversation_events import record_event
 from kfbot.store.notices import CASES, notify
 
 
@@ -46,7 +47,7 @@ def open_case(
     )
     notify(connection, CASES)
     assert created.inserted_primary_key is not None
-    return Case(
+    case = Case(
         id=created.inserted_primary_key[0],
         conversation_id=conversation_id,
         reason=reason,
@@ -56,6 +57,22 @@ def open_case(
         passages=tuple(passages),
         confidence=confidence,
         opened_at=now,
+    )
+    _tell_opened(connection, case)
+    return case
+
+
+def _tell_opened(connection: sa.Connection, case: Case) -> None:
+    # Of what an agent takes by itself is told that it was claimed.
+    if case.reason == "taken_by_agent":
+        return
+    names = ("id", "reason", "question", "knowledge_base", "confidence")
+    record_event(
+        connection,
+        case.conversation_id,
+        "conversation.handed_off",
+        case.opened_at,
+        case={name: getattr(case, name) for name in names},
     )
 
 

@@ -283,6 +283,11 @@ def _state(connection: sa.Connection, name: str) -> KnowledgeState:
     chunks = sa.select(sa.func.count()).where(
         knowledge_chunk.c.document_pk.in_(documents.with_only_columns(_document.id))
     )
+    found, questions = connection.execute(chunks).scalar_one(), 0
+    # The chunks of whoever has no questions are counted without being read.
+    if connection.execute(sa.select(documents.where(_document.asked != 0).exists())).scalar_one():
+        asking = chunks.where(knowledge_chunk.c.asks.is_not(None))
+        questions = connection.execute(asking).scalar_one()
     count = sa.select(sa.func.count()).select_from(documents.subquery())
     added = sa.select(sa.func.count()).select_from(documents.where(is_by_hand).subquery())
     return KnowledgeState(
@@ -290,7 +295,8 @@ def _state(connection: sa.Connection, name: str) -> KnowledgeState:
         generation=row["generation"],
         embedding_key=row["embedding_key"],
         documents=connection.execute(count).scalar_one(),
-        chunks=connection.execute(chunks).scalar_one(),
+        chunks=found - questions,
+        questions=questions,
         added=connection.execute(added).scalar_one(),
         loaded_at=row["loaded_at"],
         unreadable=tuple(row["unreadable"]),
@@ -312,12 +318,17 @@ async def _joined(database: Database, documents: sa.Select[Any]) -> AsyncIterato
         for row in (one._mapping for one in batch):
             if document is None or row["document_id"] != document.document_id:
                 if document is not None:
-                    yield StoredDocument(document, tuple(chunks))
+                    yield _stored(document, chunks)
                 document, chunks = _document_row(row), []
             if row["chunk_id"] is not None:
                 chunks.append(_chunk_row(row))
     if document is not None:
-        yield StoredDocument(document, tuple(chunks))
+        yield _stored(document, chunks)
+
+
+def _stored(document: DocumentRow, rows: Sequence[ChunkRow]) -> StoredDocument:
+    chunks = tuple(row for row in rows if row.asks is None)
+    return StoredDocument(document, chunks, tuple(row for row in rows if row.asks is not None))
 
 
 def _document_row(row: sa.RowMapping) -> DocumentRow:

@@ -18,9 +18,11 @@ from kfbot.conversation import (
     resolve,
 )
 from kfbot.errors import ConversationChanged
+from kfbot.event_webhook_settings import ConversationEvent
 from kfbot.messages import ButtonAction, ConversationId
 from kfbot.store import tables
 from kfbot.store.cases import find_open_case, knowledge_base_of, open_case, update_case
+from kfbot.store.conversation_events import record_event
 from kfbot.store.drafts import close_drafts
 from kfbot.store.engine import Database
 from kfbot.store.notices import CASES, notify
@@ -143,11 +145,17 @@ def change_owner(
             open_case(connection, conversation_id, "taken_by_agent", now, knowledge_base=base)
         if after is not before:
             update_case(connection, conversation_id, claimed_by=agent, claimed_at=now, due_at=now)
+            record_event(connection, conversation_id, "conversation.claimed", now, agent=agent)
     else:
         after = hand_back(before) if change == "hand_back" else resolve(before)
-        outcome = "handed_back" if change == "hand_back" else "resolved"
+        is_back = change == "hand_back"
+        outcome = "handed_back" if is_back else "resolved"
         propose(connection, conversation_id, now)
         update_case(connection, conversation_id, closed_at=now, closed_by=agent, outcome=outcome)
+        event: ConversationEvent = (
+            "conversation.handed_back" if is_back else "conversation.resolved"
+        )
+        record_event(connection, conversation_id, event, now, agent=agent)
     if after is not before:
         notify(connection, CASES)
         # What the customer has seen of an answer the agent is to see too, before all that follows.

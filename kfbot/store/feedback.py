@@ -1,4 +1,4 @@
-"""What customers thought of the bot's last answers, read from SQL."""
+"""What customers thought of the bot's answers, in SQL."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from kfbot.store import tables
+from kfbot.store.conversation_events import record_event
 from kfbot.store.engine import Database
 
 #: So many of the bot's last messages are looked at.
@@ -67,6 +68,24 @@ class FeedbackStore:
             return False
         is_recent: bool = self._clock() - row.closed_at <= within
         return is_recent
+
+
+def press(connection: sa.Connection, conversation_id: int, token: str, now: datetime) -> None:
+    """Note that a button was pressed; of a verdict other systems are told."""
+    button, turn = tables.button.c, tables.turn.c
+    change = tables.button.update().where(button.token == token).values(pressed_at=now)
+    row = connection.execute(change.returning(button.action, button.turn_id)).one_or_none()
+    if row is None or row.action not in ("helpful", "not_helpful"):
+        return
+    asked = sa.select(turn.question).where(turn.id == row.turn_id)
+    record_event(
+        connection,
+        conversation_id,
+        "feedback.given",
+        now,
+        helpful=row.action == "helpful",
+        question=connection.execute(asked).scalar_one_or_none() or "",
+    )
 
 
 def _tokens(connection: sa.Connection, conversation_id: int) -> list[str]:

@@ -63,7 +63,7 @@ def stage(
     rows = [
         columns_of(chunk) | {"document_pk": pks[stored.document.document_id]}
         for stored in documents
-        for chunk in stored.chunks
+        for chunk in stored.rows
     ]
     for at in range(0, len(rows), BATCH_SIZE):
         connection.execute(sa.insert(knowledge_chunk), rows[at : at + BATCH_SIZE])

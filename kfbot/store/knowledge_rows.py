@@ -32,6 +32,8 @@ class ChunkRow:
     vector: bytes = field(repr=False)
     #: Terms and their counts.
     terms: Mapping[str, int] = field(repr=False)
+    #: Of a question that a chat model wrote: the position of the chunk that answers it.
+    asks: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,8 @@ class DocumentRow:
     #: What filters may ask for: product, version, date, language, …
     fields: Mapping[str, str] = field(default_factory=dict)
     signature: bytes = field(default=b"", repr=False)
+    #: So many questions a chat model was asked for of each chunk; -1: of some it was not yet.
+    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,13 @@ class StoredDocument:
 
     document: DocumentRow
     chunks: tuple[ChunkRow, ...]
+    #: That a chat model wrote: chunks are found by them, and they are never shown.
+    questions: tuple[ChunkRow, ...] = ()
+
+    @property
+    def rows(self) -> tuple[ChunkRow, ...]:
+        """All that is searched."""
+        return (*self.chunks, *self.questions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +107,8 @@ class KnowledgeState:
     embedding_key: str = ""
     documents: int = 0
     chunks: int = 0
+    #: That a chat model wrote.
+    questions: int = 0
     #: Entries by hand, among the documents.
     added: int = 0
     loaded_at: datetime | None = None

@@ -4,7 +4,8 @@ A notice is a short word: `lane` (there is work), `cases` (one was opened, or ch
 `conversation 12` (something in it changed),
 `chat web/abc` (a conversation began there), `knowledge samples` (it was loaded), `agents`
 (agents, teams or sessions changed), `assigned 12 anna` (anna gave its case to another agent),
-`typing 12` (its agent is writing), `draft 12` (an answer in it has grown).
+`typing 12` (its agent is writing), `draft 12` (an answer in it has grown), `events` (something
+happened of which other systems may be to be told).
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ LANE = "lane"
 AGENTS = "agents"
 #: A case was opened, given to somebody, claimed or closed.
 CASES = "cases"
+#: Something happened of which other systems may be to be told.
+EVENTS = "events"
 _KEY = "kfbot_notices"
 
 

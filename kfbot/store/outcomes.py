@@ -10,11 +10,13 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from kfbot.adapter import Capabilities
+from kfbot.cases.posts import handoff_note
 from kfbot.conversation import Case, Conversation, HandoffReason, Turn
 from kfbot.errors import ConversationChanged
 from kfbot.messages import ConversationId, OutboundKind, Sender
 from kfbot.shaping import shape, split
 from kfbot.store import tables
+from kfbot.store.action_memory import remember
 from kfbot.store.assignment import assign_to_last
 from kfbot.store.case_steps import take_step
 from kfbot.store.cases import find_open_case, note_reply, open_case
@@ -30,6 +32,7 @@ from kfbot.store.conversations import (
 from kfbot.store.drafts import close_drafts_of, keep_drafts, said_instead, take_drafts
 from kfbot.store.engine import Database
 from kfbot.store.events import storable
+from kfbot.store.feedback import press
 from kfbot.store.hanging import hangs_under
 from kfbot.store.jobs import add_asked_job
 from kfbot.store.lanes import Lane, epochs_of_held
@@ -269,11 +272,10 @@ def _apply(
         opened = find_open_case(connection, after.id) or _open(
             connection, after.id, outcome.case_reason, outcome.turn, now
         )
+    if outcome.remembered is not None:
+        remember(connection, after, outcome.remembered, now)
     if outcome.pressed is not None:
-        button = tables.button
-        connection.execute(
-            button.update().where(button.c.token == outcome.pressed).values(pressed_at=now)
-        )
+        press(connection, after.id, outcome.pressed, now)
     return after, opened
 
 
@@ -342,7 +344,7 @@ def _saying(item: _Finished, after: Conversation, under: str | None) -> Saying:
 
 
 def _parts(reply: Reply, item: _Finished) -> list[Words]:
-    """A reply as the channel can show it; citations and buttons come with its last part."""
+    """A reply as the channel can show it; citations, buttons and note come with its last part."""
     *first, last = shape(reply, item.capabilities)
     return [
         *(Words(text=text, kind=reply.kind, is_aside=reply.is_aside) for text in first),
@@ -352,8 +354,17 @@ def _parts(reply: Reply, item: _Finished) -> list[Words]:
             citations=reply.citations,
             buttons=reply.buttons,
             is_aside=reply.is_aside,
+            note=_note(reply, item),
         ),
     ]
+
+
+def _note(reply: Reply, item: _Finished) -> str:
+    """What the agents of a help desk are told with a reply; "": there is none, or nothing."""
+    turn, reason = item.outcome.turn, item.outcome.case_reason
+    if not item.capabilities.help_desk or reply.kind != "handoff" or turn is None or reason is None:
+        return ""
+    return handoff_note(turn, reason)
 
 
 def _finish(connection: sa.Connection, events: Sequence[StoredEvent]) -> None:

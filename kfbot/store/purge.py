@@ -41,6 +41,9 @@ _AGEING = (
     _by_id(tables.inbox, "received_at", "done", "discarded"),
     _by_id(tables.outbox, "created_at", "sent", "cancelled", "discarded"),
     _Kind(tables.job, (_job.created_at, _job.id), _job.created_at, _job.state != "running"),
+    # No one waits for these any more, told or not.
+    _by_id(tables.conversation_event, "happened_at", "new", "told"),
+    _by_id(tables.event_delivery, "created_at", "delivered", "dead"),
 )
 _BUTTONS = _Kind(
     tables.button,
@@ -52,6 +55,9 @@ _BUTTONS = _Kind(
 # Counted are the messages of a minute; a clock may be off, and a backlog be worked off late.
 _HEARD = _Kind(tables.heard, (tables.heard.c.inbox_id,), tables.heard.c.sent_at, sa.true())
 _HEARD_FOR = timedelta(hours=1)
+# It may hold what is private.
+_MEMORY = tables.action_memory.c
+_MEMORIES = _Kind(tables.action_memory, (_MEMORY.id,), _MEMORY.expires_at, sa.true())
 
 
 async def purge(
@@ -69,7 +75,7 @@ async def purge(
         StoreUnavailable: The database failed; what was removed until then is gone.
     """
     limits = [(kind, now - keep) for kind in _AGEING]
-    limits += [(_BUTTONS, now), (_HEARD, now - _HEARD_FOR)]
+    limits += [(_BUTTONS, now), (_HEARD, now - _HEARD_FOR), (_MEMORIES, now)]
     return {
         kind.table.name: await _purge(database, kind, before, pause_seconds)
         for kind, before in limits

@@ -33,6 +33,8 @@ class Words:
     buttons: tuple[NewButton, ...] = ()
     #: The bot never reads it again.
     is_aside: bool = False
+    #: For agents, where the channel is a help desk; it goes with the message.
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ class Saying:
     """What somebody says in a conversation, and the turn that it belongs to.
 
     What the bot says must not be sent once the conversation has changed hands; what an agent
-    says is sent whoever owns it.
+    says, and a note alone, is sent whoever owns it.
     """
 
     conversation: Conversation
@@ -176,7 +178,7 @@ def _message_row(
         "role": saying.sender.role,
         "sender_name": saying.sender.display_name,
         "kind": "command" if words.is_aside else words.kind,
-        "text": words.text,
+        "text": words.text or words.note if saying.internal else words.text,
         "internal": saying.internal,
         "extras": extras,
         "event_id": saying.events[-1] if saying.events else None,
@@ -197,7 +199,14 @@ def _outbound(saying: Saying, words: Words, shown: Sequence[Button]) -> Outbound
         citations=words.citations,
         buttons=tuple(shown),
         in_reply_to=saying.in_reply_to if hangs else None,
+        note=words.note,
     )
+
+
+def _is_bound(message: OutboundMessage) -> bool:
+    """True for what must not be sent once the conversation has changed hands."""
+    is_note = bool(message.note) and not message.text and message.kind == "message"
+    return message.sender.role == "bot" and not is_note
 
 
 def _write_messages(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
@@ -225,7 +234,7 @@ def _write_outbox(
             "message_id": message_id,
             "idempotency_key": message.id,
             "payload": encode_message(message),
-            "ownership_epoch": owner.ownership_epoch if message.sender.role == "bot" else None,
+            "ownership_epoch": owner.ownership_epoch if _is_bound(message) else None,
             "replaces": list(replaces) or None,
             "created_at": now,
         }

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+
 import sqlalchemy as sa
 
-from kfbot.conversation import Case, Language
+from kfbot.conversation import Case, Language, bot_may_speak
 from kfbot.store import tables
+from kfbot.store.conversations import get_conversation
 from kfbot.store.engine import Database
 from kfbot.store.notices import conversation_notice, notify
+from kfbot.store.sayings import Saying, Words, say
 
 
 class SummaryStore:
     """Writes `case.summary`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
+        self._clock = clock
 
-    async def save(self, case: Case, language: Language, text: str) -> None:
+    async def save(self, case: Case, language: Language, text: str, *, note: str = "") -> None:
         """Keep a summary; whoever has the conversation open is told.
+
+        Args:
+            note: Sent to the help desk that the conversation is on with the first summary of a
+                case, as long as that is open.
 
         Raises:
             StoreUnavailable: Nothing was changed.
@@ -27,8 +37,19 @@ class SummaryStore:
         def operation(connection: sa.Connection) -> None:
             here = row.id == case.id
             kept = connection.execute(sa.select(row.summary).where(here).with_for_update())
-            summary = {**kept.scalar_one(), language: text}
+            known = kept.scalar_one()
+            summary = {**known, language: text}
             connection.execute(tables.case.update().where(here).values(summary=summary))
             notify(connection, conversation_notice(case.conversation_id))
+            if note and text and not known:
+                self._tell(connection, case.conversation_id, note)
 
-        await self._database.write(operation)
+        await self._database.write(operation, lanes=(case.conversation_id,))
+
+    def _tell(self, connection: sa.Connection, conversation_id: int, note: str) -> None:
+        conversation = get_conversation(connection, conversation_id)
+        if bot_may_speak(conversation):
+            return
+        words = (Words(text="", note=note),)
+        saying = Saying(conversation=conversation, words=words, internal=True, pushed=True)
+        say(connection, saying, self._clock())

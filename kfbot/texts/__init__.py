@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
@@ -125,6 +125,7 @@ class CommandTexts:
     #: Of either, with "{reason}".
     change_fails: str
     stats: str
+    stats_model: str
     stats_handoffs: str
     stats_partial: str
     stats_usage: str
@@ -136,6 +137,8 @@ class CommandTexts:
     why_dropped: str
     #: Names of what the passage of a sentence lacked.
     why_lacked: dict[str, str]
+    #: With "{name}", "{slots}", "{came}", "{status}" and "{fields}".
+    why_action: str
     why_signals: str
     why_reranker: str
     why_reranker_only_orders: str
@@ -160,6 +163,9 @@ class ThreadTexts:
     agent: str
     #: Above the transcript, when the thread begins.
     opened: str
+    #: Begins the note to a help desk, and stands above the question there.
+    handed_off: str
+    question: str
     #: Above what a chat model says that the case is about.
     summary: str
     earlier: str
@@ -186,6 +192,40 @@ class ThreadTexts:
     files: str
     edited: str
     help: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActionTexts:
+    """What the bot says while it carries out an action, and which words it knows there."""
+
+    #: Before what was asked for is asked for once more.
+    wrong: str
+    ended: str
+    #: With "{wish}" and "{values}"; and where there are no values.
+    confirm: str
+    confirm_plain: str
+    yes: str
+    no: str
+    #: A person is got: it could not be done; the customer could not say what is needed.
+    failure: str
+    stuck: str
+    #: Where others read along and something private is needed.
+    in_private: str
+    #: For agents, with "{action}", "{slots}" and "{came}"; for whom it comes to by name.
+    account: str
+    came: dict[str, str]
+    #: Regular expressions of whole messages that mean it.
+    means_yes: list[str]
+    means_no: list[str]
+    stops: list[str]
+    lacks: list[str]
+    #: Regular expressions of what does not change a wish.
+    polite: list[str]
+    #: Words that do not change a follow-up: "and …?"
+    more: list[str]
+    #: English alone: words without a meaning of their own; words for "my".
+    empty: list[str] = field(default_factory=list)
+    mine: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +256,30 @@ def command_texts(language: Language) -> CommandTexts:
 def thread_texts(language: Language) -> ThreadTexts:
     """What agents read in the thread of a case in this language."""
     return ThreadTexts(**_read(language)["threads"])
+
+
+@cache
+def action_texts(language: Language) -> ActionTexts:
+    """What the bot says while it carries out an action, in this language."""
+    return ActionTexts(**_read(language)["actions"])
+
+
+ActionAnswer = Literal["means_yes", "means_no", "stops", "lacks"]
+
+
+def means(kind: ActionAnswer, text: str) -> bool:
+    """True where a message as a whole says yes, no, stop, or that the customer cannot say it."""
+    words = _normalised(text)
+    return any(
+        _meanings(language, kind).fullmatch(words) is not None for language in get_args(Language)
+    )
+
+
+@cache
+def _meanings(language: Language, kind: ActionAnswer) -> re.Pattern[str]:
+    phrases = _read(language)["phrases"]
+    cores = _read(language)["actions"][kind]
+    return _whole(phrases["before"], cores, phrases["after"])
 
 
 def small_talk(text: str) -> SmallTalk | None:

@@ -13,6 +13,11 @@ from kfbot.conversation import HistoryMessage
 from kfbot.knowledge_base import Retrieval
 from kfbot.understanding.follow_up import LEANING_DIAL, LEANS_FROM, better_joined, carried
 
+#: What a rewritten question finds first is among so many that are found without it. Of 200 Chinese
+#: follow-ups, all rewritten wrongly, .820 to .830 then find their passage instead of .675 to .685
+#: (.830 without rewriting); of 203 English ones rewritten by a person .631 as before.
+_AGREES = 4
+
 #: The question made standalone, or None.
 Rewrite = Callable[[], Awaitable[str | None]]
 
@@ -55,8 +60,10 @@ async def looked_back(
     """
     leans, dial = likely >= LEANS_FROM, max_wrong_percent * LEANING_DIAL
     best, sure = alone, alone.assessment.probability
+    plain = [alone.found]
     if alone.assessment.decision != "answer":
         found = await search(words, earlier)
+        plain.append(found)
         joined = Attempt(carried(alone.question, history), found, confidence.assess(found, dial))
         if better_joined(likely, sure, joined.assessment.probability):
             best = joined
@@ -64,11 +71,22 @@ async def looked_back(
         found = await search(line, earlier, standalone=True)
         written = Attempt(f"{line}\n{alone.question}", found, confidence.assess(found, dial))
         holds = better_joined(likely, sure, written.assessment.probability)
-        if holds and _is_better(written.assessment, best.assessment):
+        agrees = any(_leads_to(one, found) for one in plain)
+        if holds and agrees and _is_better(written.assessment, best.assessment):
             best = written
     if best is alone or leans:
         return best
     return replace(best, question=alone.question, assessment=_doubted(best.assessment, likely))
+
+
+def _leads_to(plain: Retrieval, found: Retrieval) -> bool:
+    """Whether what a rewritten question finds first is found without it too, among the first.
+
+    A wrong rewriting may be surer of what it asks for, but that is no answer to the question.
+    """
+    first = {(one.knowledge_base, one.document_id) for one in found.passages[:1]}
+    among = {(one.knowledge_base, one.document_id) for one in plain.passages[:_AGREES]}
+    return bool(first & among)
 
 
 def _is_better(written: confidence.Assessment, best: confidence.Assessment) -> bool:

@@ -86,6 +86,11 @@ def questions_in(text: str) -> tuple[str, ...]:
     return (*first, " ".join(rest)) if rest else tuple(first)
 
 
+def asks(text: str) -> bool:
+    """True where something is asked anywhere in a text."""
+    return any(_asks(piece) for line in text[:LONGEST].splitlines() for piece in _clauses(line))
+
+
 def answered_together(whole: Turn, parts: Sequence[Turn], language: Language) -> Turn:
     """One turn for a message with several questions.
 

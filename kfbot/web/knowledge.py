@@ -119,6 +119,7 @@ def _status_data(one: KnowledgeStatus) -> dict[str, Any]:
         "name": one.name,
         "documents": one.documents,
         "chunks": one.chunks,
+        "questions": one.questions,
         "generation": one.generation,
         "loaded_at": one.loaded_at.isoformat() if one.loaded_at else None,
         "rolled_back": one.rolled_back,

@@ -24,7 +24,7 @@ from kfbot.errors import (
     WebhookRejected,
 )
 from kfbot.jobs import Jobs
-from kfbot.web import webhooks
+from kfbot.knowledge_models import known_endings
 from kfbot.web.access import (
     Access,
     Refused,
@@ -38,7 +38,10 @@ from kfbot.web.chat import STATIC, Chat
 from kfbot.web.dead_letters import DeadLetterApi
 from kfbot.web.desk import Desk
 from kfbot.web.desk.page import PRIVATE
+from kfbot.web.event_deliveries import EventDeliveryApi
 from kfbot.web.knowledge import KnowledgeApi
+from kfbot.web.uploads import UploadApi
+from kfbot.web.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
 
@@ -113,9 +116,8 @@ def create_app(
     app.on_response_prepare.append(_add_headers)
 
     names = tuple(application.settings.knowledge)
-
-    async def webhook(request: web.Request) -> web.StreamResponse:
-        return await webhooks.receive(application, request)
+    webhooks = Webhooks(application)
+    app.on_shutdown.append(webhooks.close)
 
     async def health(request: web.Request) -> web.StreamResponse:
         async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
@@ -125,27 +127,32 @@ def create_app(
     async def ready(request: web.Request) -> web.StreamResponse:
         return await _readiness(application)
 
-    async def openapi(request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(STATIC / "openapi.json")
-
-    async def root(request: web.Request) -> web.StreamResponse:
-        raise web.HTTPFound("/chat")
-
     app.add_routes(
         [
-            web.get("/", root),
+            web.get("/", _to_chat),
             web.get("/healthz", health),
             web.get("/readyz", ready),
-            web.get(DESCRIPTION, openapi),
-            web.route("*", "/webhooks/{channel}", webhook),
+            web.get(DESCRIPTION, _describe),
+            web.route("*", "/webhooks/{channel}", webhooks.receive),
+            web.route("*", "/webhooks/{channel}/{path:.+}", webhooks.receive),
             *Api(application).routes(),
             *KnowledgeApi(application.knowledge, names, jobs).routes(),
+            *UploadApi(application.settings.data_dir, names, jobs, known_endings).routes(),
             *DeadLetterApi(application.dead_letters).routes(),
+            *EventDeliveryApi(application.conversation_events).routes(),
             *chat.routes(),
             *desk.routes(),
         ]
     )
     return app
+
+
+async def _to_chat(request: web.Request) -> web.StreamResponse:
+    raise web.HTTPFound("/chat")
+
+
+async def _describe(request: web.Request) -> web.StreamResponse:
+    return web.FileResponse(STATIC / "openapi.json")
 
 
 async def _readiness(application: Application) -> web.Response:

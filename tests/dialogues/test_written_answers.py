@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -68,6 +69,15 @@ async def said(
     model.completions[:] = texts
     [reply] = await stage.customer_says(asks)
     return reply
+
+
+async def test_an_admin_sees_what_the_model_wrote_and_took(
+    stage: Stage, model: FakeChatModel
+) -> None:
+    await said(stage, model, f"{COSTS} [1]")
+    await said(stage, model, asks="Where is your shop?")
+    reply = await stage.customer_says("/stats", sender=Sender("7"))
+    assert re.search(r"The chat model wrote 1 of 2 answers and took [1-9]\d* tokens", reply[0].text)
 
 
 async def test_an_answer_is_written_from_two_documents(stage: Stage, model: FakeChatModel) -> None:

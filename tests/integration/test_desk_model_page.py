@@ -10,7 +10,8 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from kfbot.grounding.writing import Writer
-from kfbot.testing import FakeChatModel
+from kfbot.testing import FakeChatModel, FakeKnowledgeBase
+from tests.dialogues.writing import DOCUMENTS, documents
 from tests.integration.conftest import ENTRIES, serving_bot
 from tests.integration.desk_office import EVIL, Office, hire, unanswerable
 from tests.integration.test_chat_page import browser as browser
@@ -22,12 +23,33 @@ REFUND = "When will my refund arrive?"
 
 @asynccontextmanager
 async def staffed(
-    browser: Browser, template: Path, folder: Path, *completions: str, model: bool = True
+    browser: Browser,
+    template: Path,
+    folder: Path,
+    *completions: str,
+    model: bool = True,
+    base: FakeKnowledgeBase | None = None,
 ) -> AsyncIterator[Office]:
     writer = Writer(FakeChatModel(list(completions))) if model else None
-    async with serving_bot(folder, template, writer=writer) as bot:
+    async with serving_bot(folder, template, writer=writer, base=base) as bot:
         await hire(browser, bot)
         yield Office(bot, browser)
+
+
+async def test_reports_tell_what_the_model_wrote_where_one_was_asked(
+    browser: Browser, template_database: Path, tmp_path: Path
+) -> None:
+    [asked, said] = next(iter(DOCUMENTS.items()))
+    told = f"{said.partition('. ')[0]}. [1]"
+    async with staffed(browser, template_database, tmp_path, told, base=documents()) as office:
+        async with office.desk("anna") as desk:
+            await desk.get("tab-reports").click()
+            await expect(desk.get("report-nothing")).to_be_visible()
+            assert await desk.get("tile-written").count() == 0
+        await office.bot.ask(asked, "chat-written")
+        async with office.desk("anna") as desk:
+            await desk.get("tab-reports").click()
+            await expect(desk.get("tile-written")).to_contain_text("100%of 1 answers")
 
 
 async def ask_twice(office: Office, first: str, second: str) -> None:

@@ -13,7 +13,9 @@ import pytest_asyncio
 
 from kfbot.chat_model import ChatMessage, Usage
 from kfbot.errors import ChatModelUnavailable, CompletionInvalid, SettingsError
+from kfbot.model import in_process
 from kfbot.model.in_process import InProcess
+from kfbot.model.tuning.record import write_record
 from kfbot.model_settings import ChatModelSettings
 from tests.small_model import tiny_llama
 
@@ -92,6 +94,54 @@ async def test_nothing_is_completed_once_it_is_closed(tmp_path: Path) -> None:
     await model.aclose()
     with pytest.raises(ChatModelUnavailable, match="not loaded any more"):
         await _said(model)
+
+
+@pytest.mark.asyncio
+async def test_its_first_customer_does_not_wait_for_its_cache(model: InProcess) -> None:
+    loaded = await asyncio.wrap_future(model._loaded)
+    assert loaded.manager.batch_processor is not None
+    assert loaded.manager.current_batch >= 2
+
+
+@pytest.mark.asyncio
+async def test_a_model_that_cannot_answer_once_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr("transformers.LlamaForCausalLM.forward", fail)
+    model = InProcess(ChatModelSettings(model=str(tiny_llama(tmp_path / "tiny"))))
+    with pytest.raises(ChatModelUnavailable, match="out of memory: a smaller model"):
+        await _said(model)
+    await model.aclose()
+
+
+@pytest.mark.asyncio
+async def test_a_model_that_says_nothing_has_completed_nothing(model: InProcess) -> None:
+    loaded = await asyncio.wrap_future(model._loaded)
+    step, end = loaded.model.forward, loaded.model.generation_config.eos_token_id
+
+    def ends(**given: Any) -> Any:
+        found = step(**given)
+        found.logits[..., end] = 1e4
+        return found
+
+    loaded.model.forward = ends
+    with pytest.raises(CompletionInvalid, match="completed nothing"):
+        await _said(model)
+
+
+@pytest.mark.asyncio
+async def test_an_adapter_that_got_worse_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_record(tmp_path, {"base_sha256": "", "finished": True, "verdict": "worse"})
+    monkeypatch.setattr(in_process, "check_adapter", lambda *given: "")
+    folder = tiny_llama(tmp_path / "tiny")
+    await InProcess(ChatModelSettings(model=str(folder), adapter=str(tmp_path))).aclose()
+    (record,) = [one for one in caplog.records if one.__dict__.get("event") == "adapter_not_fit"]
+    assert f"{tmp_path} is NOT FIT to answer customers" in record.message
 
 
 def test_a_folder_that_does_not_exist_stops_the_start() -> None:

@@ -23,6 +23,7 @@ import pytest
 
 from kfbot.cli import run
 from kfbot.model import serving
+from kfbot.model.tuning.record import write_record
 from kfbot.model.weights import check_adapter
 from tests.small_model import smollm2, tiny_llama
 
@@ -147,6 +148,22 @@ def test_ray_gets_a_file_of_python(
     compile(file, "serve_model.py", "exec")
     assert f'"model_source": "{base}"' in file
     assert '"tensor_parallel_size": 4' in file
+
+
+@pytest.mark.parametrize("form", ["vllm", "ray"])
+def test_what_speaks_against_an_adapter_is_printed_beside_the_recipe(
+    form: str,
+    adapter: Path,
+    tmp_path: Path,
+    settings: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_record(adapter, {"base_sha256": "", "finished": True, "verdict": "worse"})
+    flags = ["--print", form, "--adapter", str(adapter), *settings]
+    assert run(["model", "serve", str(tmp_path / "tiny"), *flags]) == 0
+    said = capsys.readouterr()
+    assert f"WARNING: {adapter} is NOT FIT to answer customers" in said.err
+    assert "NOT FIT" not in said.out
 
 
 @pytest.mark.slow

@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from kfbot.errors import KfbotError
 from kfbot.grounding.prompting import NO_ANSWER
 from kfbot.model.tuning.asking import Tuning, TuningError
 from kfbot.model.tuning.held_out import Answered
-from kfbot.model.tuning.progress import Look, read_losses
+from kfbot.model.tuning.progress import read_losses
 from tests.small_model import smollm2, tiny_llama
 
 torch = pytest.importorskip("torch")
@@ -30,7 +28,8 @@ pytest.importorskip("trl")
 from kfbot.model.tuning.base_model import load_tokenizer  # noqa: E402
 from kfbot.model.tuning.chat_tokens import example_tokens, prompt_tokens  # noqa: E402
 from kfbot.model.tuning.examples import Message  # noqa: E402
-from kfbot.model.tuning.training import Tuned, tune  # noqa: E402
+from kfbot.model.tuning.training import tune  # noqa: E402
+from tests.small_tunings import ANSWERS, Ran, make_data, messages, run, write  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,21 +37,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:builtin type Swig:DeprecationWarning"),
 ]
-ANSWERS = ("You have 30 days. [1]", "可以在三十天内退货。[1]", NO_ANSWER)
-
-
-def messages(question: str, answer: str) -> list[Message]:
-    asked = f"<passages>\n\n[1] Terms\nYou have 30 days.\n\n</passages>\n\n{question}"
-    return [
-        {"role": "system", "content": "Answer from the passages."},
-        {"role": "user", "content": asked},
-        {"role": "assistant", "content": answer},
-    ]
-
-
-def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -61,65 +45,17 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("models") / "tiny")
 
 
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base that knows a few hundred tokens: where nobody looks at what it learns."""
+    said = [one["content"] for answer in ANSWERS for one in messages("How long?", answer)]
+    return tiny_llama(tmp_path_factory.mktemp("models") / "fast", words=said)
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Questions with three answers that are always the same."""
     return make_data(tmp_path / "data")
-
-
-def make_data(folder: Path) -> Path:
-    folder.mkdir()
-    asked = [f"How long, number {place}?" for place in range(12)]
-    pairs = [(question, ANSWERS[place % 3]) for place, question in enumerate(asked)]
-    chats = [{"messages": messages(*pair)} for pair in pairs]
-    write(folder / "train.jsonl", chats)
-    write(folder / "validation.jsonl", chats[:3])
-    write(folder / "test.jsonl", chats[3:6])
-    preferences = [
-        {
-            "prompt": messages(question, answer)[:-1],
-            "chosen": messages(question, answer)[-1:],
-            "rejected": messages(question, "It is blue, I think.")[-1:],
-        }
-        for question, answer in pairs
-    ]
-    write(folder / "preferences.train.jsonl", preferences)
-    write(folder / "preferences.validation.jsonl", preferences[:3])
-    return folder
-
-
-@dataclass
-class Ran:
-    """What came of a tuning."""
-
-    tuned: Tuned
-    out: Path
-    looks: list[Look] = field(default_factory=list)
-
-    @property
-    def losses(self) -> list[float]:
-        return [look["loss"] for look in read_losses(self.out) if look["loss"] is not None]
-
-    @property
-    def validation(self) -> list[float]:
-        found = [look.validation_loss for look in self.looks]
-        return [loss for loss in found if loss is not None]
-
-    @property
-    def record(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.out / "kfbot.json").read_text("utf-8"))
-        return found
-
-
-def run(data: Path, base: Path | str, **changes: Any) -> Ran:
-    given = {"steps": 5, "batch": 2, "learning_rate": 0.05, "test_limit": 0, **changes}
-    given.setdefault("out", data.parent / "out")
-    tuning = Tuning(data=data, base=str(base), device="cpu", **given)
-    looks: list[Look] = []
-    tuned = tune(
-        tuning, report=lambda text: None, on_look=looks.append, progress=lambda *told: None
-    )
-    return Ran(tuned, tuning.out, looks)
 
 
 def logits(folder: Path, base: Path | None = None) -> Any:
@@ -206,7 +142,7 @@ def test_only_the_answer_and_its_end_are_learned(base: Path) -> None:
 
 
 def test_what_the_trainer_learns_from_has_no_token_of_a_prompt(
-    data: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, fast: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kfbot.model.tuning import training
 
@@ -218,17 +154,17 @@ def test_what_the_trainer_learns_from_has_no_token_of_a_prompt(
         return built[-1]
 
     monkeypatch.setattr(training, "build_trainer", kept)
-    run(data, base, steps=1)
+    run(data, fast, steps=1)
     (batch,) = [next(iter(built[0].get_train_dataloader()))]
-    tokenizer = load_tokenizer(str(base))
+    tokenizer = load_tokenizer(str(fast))
     for labels in batch["labels"]:
         said = tokenizer.decode(labels[labels != -100])
         assert said in {f"{answer}<|im_end|>" for answer in ANSWERS}
 
 
-def test_a_killed_tuning_goes_on_and_takes_as_many_steps(data: Path, base: Path) -> None:
+def test_a_killed_tuning_goes_on_and_takes_as_many_steps(data: Path, fast: Path) -> None:
     out = data.parent / "out"
-    given = f"--base {base} --out {out} --steps 5 --batch 2 --test-limit 0 --device cpu"
+    given = f"--base {fast} --out {out} --steps 5 --batch 2 --test-limit 0 --device cpu"
     with subprocess.Popen(
         [sys.executable, "-m", "kfbot", "model", "tune", str(data), *given.split()],
         stderr=subprocess.PIPE,
@@ -241,8 +177,8 @@ def test_a_killed_tuning_goes_on_and_takes_as_many_steps(data: Path, base: Path)
         process.send_signal(signal.SIGKILL)
     assert said
     with pytest.raises(TuningError, match="steps was 5, not 14: go on with the same"):
-        run(data, base, steps=14, learning_rate=None, resume=True)
-    ran = run(data, base, steps=5, learning_rate=None, resume=True)
+        run(data, fast, steps=14, learning_rate=None, resume=True)
+    ran = run(data, fast, steps=5, learning_rate=None, resume=True)
     assert ran.tuned.steps == 5
     assert ran.looks[0].step > 2
     steps = [look["step"] for look in read_losses(ran.out) if look["loss"] is not None]
@@ -293,7 +229,7 @@ def mean_loss(folder: Path, talk: list[Message]) -> float:
 
 
 def test_a_model_that_got_worse_is_kept_marked_and_fails_the_command(
-    data: Path, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: Path, fast: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from kfbot.model.tuning import held_out
 
@@ -309,7 +245,7 @@ def test_a_model_that_got_worse_is_kept_marked_and_fails_the_command(
     write(data / "test.jsonl", chats)
     out = data.parent / "out"
     status = run_command(
-        ["model", "tune", str(data), "--base", str(base), "--out", str(out), "--steps", "1"]
+        ["model", "tune", str(data), "--base", str(fast), "--out", str(out), "--steps", "1"]
     )
     assert status == 1
     said = capsys.readouterr().err.splitlines()
@@ -375,24 +311,24 @@ def test_examples_that_cannot_be_used_are_named_by_file_and_line(
         run(data, base)
 
 
-def test_data_without_a_refusal_is_refused_unless_that_is_wanted(data: Path, base: Path) -> None:
+def test_data_without_a_refusal_is_refused_unless_that_is_wanted(data: Path, fast: Path) -> None:
     write(data / "train.jsonl", [{"messages": messages("How long?", ANSWERS[0])}] * 4)
     with pytest.raises(TuningError, match="no example whose right answer is NO_ANSWER"):
-        run(data, base)
-    assert run(data, base, steps=1, refusals=False).tuned.steps == 1
+        run(data, fast)
+    assert run(data, fast, steps=1, refusals=False).tuned.steps == 1
 
 
-def test_an_example_that_is_too_long_is_left_out_and_never_cut(data: Path, base: Path) -> None:
+def test_an_example_that_is_too_long_is_left_out_and_never_cut(data: Path, fast: Path) -> None:
     rows = [json.loads(line) for line in (data / "train.jsonl").read_text("utf-8").splitlines()]
     long = {"messages": messages("How long? " * 200, ANSWERS[0])}
     write(data / "train.jsonl", [*rows, long])
-    assert run(data, base, steps=1, length=120).record["examples"]["train"] == 12
+    assert run(data, fast, steps=1, length=120).record["examples"]["train"] == 12
     with pytest.raises(TuningError, match="every example has more than 16 tokens"):
-        run(data, base, out=data.parent / "other", length=16)
+        run(data, fast, out=data.parent / "other", length=16)
 
 
 def test_memory_and_disk_that_run_out_are_one_line_and_the_checkpoint_is_kept(
-    data: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, fast: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trl.trainer.sft_trainer import SFTTrainer
 
@@ -406,7 +342,7 @@ def test_memory_and_disk_that_run_out_are_one_line_and_the_checkpoint_is_kept(
 
     monkeypatch.setattr(SFTTrainer, "training_step", fails)
     with pytest.raises(TuningError, match=r"smaller --batch.*kept: .*checkpoint-2\)"):
-        run(data, base, steps=4)
+        run(data, fast, steps=4)
     monkeypatch.undo()
 
     def full(self: Any, *given: Any, **more: Any) -> Any:
@@ -415,8 +351,8 @@ def test_memory_and_disk_that_run_out_are_one_line_and_the_checkpoint_is_kept(
     with monkeypatch.context() as patched:
         patched.setattr(SFTTrainer, "_save_checkpoint", full)
         with pytest.raises(TuningError, match=r"disk of .* is full.*kept: .*checkpoint-2\)"):
-            run(data, base, steps=4, resume=True)
-    assert run(data, base, steps=4, resume=True).tuned.steps == 4
+            run(data, fast, steps=4, resume=True)
+    assert run(data, fast, steps=4, resume=True).tuned.steps == 4
 
 
 def test_a_disk_that_will_not_do_is_said_before_anything_is_learned(

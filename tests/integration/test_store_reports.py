@@ -22,6 +22,7 @@ from tests.integration.stores import claimed, message, outcome_in
 
 pytestmark = pytest.mark.asyncio
 HOUR = timedelta(hours=1)
+WRITTEN = {"outcome": "written", "requests": 1, "prompt_tokens": 700, "completion_tokens": 20}
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ async def take(database: Database, clock: Clock, number: int, change: str = "") 
     waiting = (await messages.work(lane)).waiting or ()
     outcome = await outcome_in(conversations, lane, "yes")
     assert outcome.turn is not None
-    turn = replace(outcome.turn, ranked=(("returns", "returns-1"),))
+    usage = WRITTEN if change == "written" else {}
+    turn = replace(outcome.turn, ranked=(("returns", "returns-1"),), usage=usage)
     outcome = replace(outcome, turn=turn)
     if change == "handoff":
         outcome = handed_off(outcome)
@@ -99,6 +101,20 @@ async def test_a_verdict_counts_when_it_was_given(database: Database, clock: Clo
     assert [one.what for one in early.tallies] == ["answer"]
     late = await reports.counted(began + HOUR, began + 3 * HOUR)
     assert [(one.what, one.count) for one in late.tallies] == [("helpful", 1)]
+
+
+async def test_what_a_chat_model_wrote_and_took_is_counted(
+    database: Database, clock: Clock
+) -> None:
+    began = clock()
+    for number, change in enumerate(["", "written", "written"]):
+        await take(database, clock, number, change)
+    found = await ReportStore(database).counted(began - HOUR, began + HOUR)
+    assert {one.what: one.count for one in found.tallies} == {
+        "answer": 3,
+        "written": 2,
+        "tokens": 1440,
+    }
 
 
 async def test_what_lies_outside_of_the_span_is_not_counted(

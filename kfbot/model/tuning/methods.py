@@ -143,6 +143,8 @@ def _arguments(
         "bf16": device == "cuda" and torch.cuda.is_bf16_supported(),
         "use_cpu": device == "cpu",
         "activation_checkpointing": device == "cuda" or model.num_parameters() > _SMALL_MODEL,
+        # Every weight that is learned is used in every step.
+        "ddp_find_unused_parameters": False,
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": device == "cuda",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kfbot.store.tables.columns import UtcTime, metadata
 from kfbot.store.tables.conversations import (
+    action_memory,
     button,
     case,
     conversation,
@@ -39,6 +40,7 @@ from kfbot.store.tables.desk import (
     team,
     team_member,
 )
+from kfbot.store.tables.events import conversation_event, event_delivery
 from kfbot.store.tables.knowledge import (
     calibration,
     knowledge_base,
@@ -50,6 +52,7 @@ from kfbot.store.tables.models import token_use
 
 __all__ = [
     "UtcTime",
+    "action_memory",
     "agent",
     "agent_session",
     "audit",
@@ -61,8 +64,10 @@ __all__ = [
     "channel",
     "conversation",
     "conversation_alias",
+    "conversation_event",
     "customer",
     "draft",
+    "event_delivery",
     "heard",
     "inbox",
     "is_dead_event",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from kfbot.store.tables.columns import BigId, UtcTime, metadata, of_conversation, row_id
+from kfbot.store.tables.columns import BigId, Payload, UtcTime, metadata, of_conversation, row_id
 
 customer = sa.Table(
     "customer",
@@ -165,4 +165,19 @@ button = sa.Table(
         sqlite_where=sa.text("pressed_at IS NOT NULL"),
         postgresql_where=sa.text("pressed_at IS NOT NULL"),
     ),
+)
+
+#: What an action has of a customer between two messages; see `kfbot.actions.memory`.
+action_memory = sa.Table(
+    "action_memory",
+    metadata,
+    row_id(),
+    of_conversation(),
+    #: The platform's id of the customer: others may write in the same conversation.
+    sa.Column("customer", sa.Text, nullable=False),
+    #: Under another owner of the conversation it counts for nothing.
+    sa.Column("ownership_epoch", sa.Integer, nullable=False),
+    sa.Column("data", Payload, nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False),
+    sa.UniqueConstraint("conversation_id", "customer"),
 )

@@ -89,11 +89,14 @@ knowledge_document = sa.Table(
     sa.Column("fields", sa.JSON, nullable=False, default=dict, server_default="{}"),
     #: By which documents that say the same are found.
     sa.Column("signature", sa.LargeBinary, nullable=False, default=b"", server_default=""),
+    #: So many questions a chat model was asked for of each chunk; -1: of some it was not yet.
+    sa.Column("asked", sa.Integer, nullable=False, default=0, server_default="0"),
     sa.Index("uq_knowledge_document", "knowledge_base", "document_id", "since", unique=True),
     sa.Index("ix_knowledge_document_until", "knowledge_base", "until"),
 )
 
-#: What is searched: a passage of a document, or the question or a variant of an FAQ entry.
+#: What is searched: a passage of a document, a question that one answers, or the question or a
+#: variant of an FAQ entry.
 knowledge_chunk = sa.Table(
     "knowledge_chunk",
     metadata,
@@ -114,5 +117,7 @@ knowledge_chunk = sa.Table(
     sa.Column("vector", sa.LargeBinary, nullable=False),
     #: Terms and their counts, for BM25.
     sa.Column("terms", sa.JSON, nullable=False),
+    #: Of a question that a chat model wrote: the position of the chunk that answers it.
+    sa.Column("asks", sa.Integer),
     sa.Index("ix_knowledge_chunk_document_pk", "document_pk"),
 )

@@ -15,12 +15,13 @@ from kfbot.cases.posts import (
     CaseThread,
     command_in,
     goes_to_customer,
+    handoff_note,
     note_in,
     plain,
     post_of,
 )
-from kfbot.conversation import Case, Conversation, Language
-from kfbot.messages import ConversationId
+from kfbot.conversation import Case, Conversation, Language, Turn
+from kfbot.messages import Citation, ConversationId
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
 
@@ -117,3 +118,26 @@ def test_a_thread_begins_with_the_summary_in_its_own_language(
     # Letter by letter: a model's words are no markup.
     assert (r"> The customer's \*lamp\* is gone." in text) is is_shown
     assert ("written by the chat model" in text) is is_shown
+
+
+def test_a_help_desk_reads_why_what_was_asked_and_what_was_found() -> None:
+    found = Citation(id="d", title="退货 [旧]", heading="时限", url="https://a.example/r_1")
+    turn = Turn(
+        question="*多久*能退？",
+        decision="handoff",
+        confidence=0.3,
+        text="我不太确定。",
+        context="**15 天**内。",
+        seen=(("shop", found), ("shop", Citation(id="e", title="", url="javascript:x"))),
+    )
+    assert handoff_note(turn, "unsure").split("\n\n") == [
+        "**机器人请求人工接手**：没有把握",
+        "**客户的问题：**\n> \\*多久\\*能退？",
+        "**机器人原本会这样回答：**\n> **15 天**内。",
+        "- 退货 \\[旧\\] › 时限 <https://a.example/r_1>\n- e",
+    ]
+
+
+def test_a_help_desk_reads_nothing_where_nothing_was_found() -> None:
+    turn = Turn(question="", decision="handoff", confidence=0.0, text="Just a moment.")
+    assert handoff_note(turn, "error") == "**The bot asks for a person**: error"

@@ -95,3 +95,37 @@ def test_the_open_question_is_the_last_one_that_asks_something() -> None:
     assert open_question(said, "of the case") == ("and to Canada?", tuple(said[:2]))
     assert open_question(said[-2:], "before\nof the case") == ("of the case", ())
     assert open_question([], "") == ("", ())
+
+
+class Abroad(Shop):
+    """Knows what is asked where Canada is named."""
+
+    async def search(self, query: str, **how: Any) -> Retrieval:
+        found = await super().search(query, **how)
+        decision = "answer" if "Canada" in query else "handoff"
+        return replace(found, evidence={"document": evidence_for(decision, "document")})
+
+
+@pytest.mark.asyncio
+async def test_a_follow_up_is_searched_for_as_a_question_of_its_own() -> None:
+    said = [HistoryMessage("customer", "How much is shipping to Canada?")]
+    standalone = "How long does shipping to Canada take?"
+    answer = "Shipping to Canada takes 9 days."
+    knowledge = Abroad({standalone: answer})
+    model = FakeChatModel([standalone, f"{answer} [1]"])
+    asked = "and how long does it take?"
+    found = await suggested(asked, said, knowledge, scope=EVERYTHING, writer=Writer(model))
+    assert (found.text, found.by) == (answer, "model")
+    assert standalone in knowledge.searched
+    # Asked to rewrite once and to write once; nothing is written twice.
+    assert len(model.prompts) == 2
+
+
+@pytest.mark.asyncio
+async def test_what_was_never_asked_is_not_searched_for_as_a_follow_up() -> None:
+    said = [HistoryMessage("customer", "How much is shipping to Canada?")]
+    dishonest = "How long does shipping from Canada to Peru take?"
+    knowledge, model = Abroad({dishonest: TEXT}), FakeChatModel([dishonest])
+    asked = "and how long does it take?"
+    await suggested(asked, said, knowledge, scope=EVERYTHING, writer=Writer(model))
+    assert dishonest not in knowledge.searched

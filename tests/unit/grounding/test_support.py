@@ -69,6 +69,12 @@ def test_a_sentence_has_its_verdict(sentence: str, passage: str, verdict: str) -
         ("Dogs are welcome.", "Are dogs welcome? No."),
         ("Dogs are welcome.", "Rules\nAre dogs welcome?\nNo, they are not."),
         ("宠物可以入内。", "宠物可以入内吗？不可以。"),
+        # The number is of the sentence that "it" points to.
+        ("The battery weighs ten grams.", "The battery has ten grams of lead. It weighs a lot."),
+        ("Returns are free.", "Returns are free. False."),
+        ("Returns are free.", "## Myths\nReturns are free.\n## Rules\nA return costs 5 euros."),
+        ("我们的发票由您开具。", "您的发票由我们开具。"),
+        ("你联系客服。", "客服联系你。"),
         ("A chair must be returned within 6 days.", f"{CHAIR[:7]} must be washed{CHAIR[22:]}"),
     ],
 )

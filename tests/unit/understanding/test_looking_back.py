@@ -9,7 +9,7 @@ import pytest
 
 from kfbot.confidence import Assessment
 from kfbot.conversation import Decision
-from kfbot.knowledge_base import Retrieval
+from kfbot.knowledge_base import Passage, Retrieval
 from kfbot.understanding.looking_back import Attempt, looked_back
 
 EARLIER = ("Do you ship abroad?", "We do.")
@@ -28,13 +28,28 @@ def assessed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kfbot.confidence.assess", assess)
 
 
+def passage(name: str) -> Passage:
+    return Passage(
+        knowledge_base="shop", document_id=name, chunk_id=name, kind="document", title="",
+        text=name, score=1.0,
+    )  # fmt: skip
+
+
 def attempt(
     alone: tuple[float, Decision],
     joined: tuple[float, Decision],
     written: tuple[float, Decision] | None,
     *,
     likely: float = 0.9,
+    listed: dict[str, str] | None = None,
 ) -> Attempt:
+    """The best attempt.
+
+    Args:
+        listed: The documents that each way of searching finds, a letter each.
+    """
+    listed = listed or {}
+
     def say(one: tuple[float, Decision]) -> Assessment:
         return Assessment(one[0], one[1])  # type: ignore[arg-type]
 
@@ -45,12 +60,15 @@ def attempt(
 
     async def search(question: str, earlier: Sequence[str] = (), **how: bool) -> Retrieval:
         assert earlier == EARLIER
-        return Retrieval(query="written" if how.get("standalone") else "joined")
+        return retrieval("written" if how.get("standalone") else "joined")
+
+    def retrieval(query: str) -> Retrieval:
+        return Retrieval(query=query, passages=tuple(map(passage, listed.get(query, "a"))))
 
     async def rewrite() -> str | None:
         return None if written is None else "Do you ship to Canada?"
 
-    first = Attempt("and to Canada?", Retrieval(query="alone"), say(alone))
+    first = Attempt("and to Canada?", retrieval("alone"), say(alone))
     made = looked_back(
         first,
         "and to Canada?",
@@ -98,3 +116,22 @@ def test_for_a_question_that_hardly_leans_nothing_is_offered() -> None:
     assert best.question == "and to Canada?"
     assert best.assessment.decision == "handoff"
     assert best.assessment.probability == pytest.approx(0.97 * 0.4)
+
+
+@pytest.mark.parametrize(
+    ("listed", "wins"),
+    [
+        ({"alone": "xyza", "joined": "pqrs", "written": "ab"}, "written"),
+        ({"alone": "xyzu", "joined": "pqra", "written": "ab"}, "written"),
+        # Surer, of something that the question alone hardly leads to.
+        ({"alone": "xyzua", "joined": "pqrsa", "written": "ab"}, "joined"),
+        ({"alone": "bxyz", "joined": "bpqr", "written": "ab"}, "joined"),
+        ({"alone": "", "joined": "", "written": "ab"}, "joined"),
+        ({"alone": "ab", "joined": "ab", "written": ""}, "joined"),
+    ],
+)
+def test_what_only_the_rewritten_question_finds_is_not_taken(
+    listed: dict[str, str], wins: str
+) -> None:
+    best = attempt((0.1, "handoff"), (0.5, "clarify"), (0.97, "answer"), listed=listed)
+    assert best.found.query == wins

@@ -113,6 +113,8 @@ export const en = {
   "reason.error": "Bot failed",
   "reason.model_refused": "The model found no answer in the passages",
   "reason.taken_by_agent": "Taken by an agent",
+  "reason.action_failed": "An action failed",
+  "reason.action_stuck": "An action lacks what it needs",
   "reason.repeated_question": "Asked again and again",
   "reason.angry": "Customer is angry",
   "reason.reopened": "Came back",

@@ -113,6 +113,8 @@ export const zh = {
   "reason.error": "机器人出错",
   "reason.model_refused": "模型认为资料未说明",
   "reason.taken_by_agent": "客服主动接手",
+  "reason.action_failed": "操作没有成功",
+  "reason.action_stuck": "缺少操作所需的信息",
   "reason.repeated_question": "反复提问",
   "reason.angry": "客户不满",
   "reason.reopened": "再次来询",
