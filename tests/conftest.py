@@ -17,8 +17,8 @@ import pytest_asyncio
 
 from kfbot.store.engine import Database
 
-# Not a conftest of its own: one PostgreSQL server serves all folders of tests.
-pytest_plugins = ["tests.postgres"]
+# Not conftests of their own: one server of a kind serves all folders of tests.
+pytest_plugins = ["tests.platforms.synapse", "tests.postgres"]
 
 
 class Clock:

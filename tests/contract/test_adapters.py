@@ -1,29 +1,33 @@
-"""The adapter contract, over every module in `adapters/` that has an ADAPTER.
+"""The adapter contract, over every adapter in `adapters/` and in other packages that are installed.
 
 A platform brings `payloads/<platform>/settings.json` and, if it calls us, recorded requests, each
-beside the event that it means: `{"request": {method, query, headers, body}, "event": {…}}`.
+beside the event that it means: `{"request": {method, query, headers, body}, "event": {…}}`, with
+the request's `path` where the adapter has `webhook_paths`. Another package's lie in
+`<platform>/` of the folder that KFBOT_TEST_PAYLOADS names.
 Fields that the event leaves out are not compared. A platform whose requests bear a time signs
 them afresh by a function in SIGNERS.
 """
 
 from __future__ import annotations
 
-import importlib
+import hashlib
+import hmac
 import json
-import pkgutil
+import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import pytest
 from pydantic import SecretStr, ValidationError
 from slack_sdk.signature import SignatureVerifier
 from standardwebhooks import Webhook
+from wechatpy.enterprise.crypto import WeChatCrypto
 
-import adapters
 from kfbot.adapter import (
     AdapterSettings,
     AgentsChatSettings,
@@ -31,6 +35,7 @@ from kfbot.adapter import (
     ChannelAdapter,
     WebhookRequest,
 )
+from kfbot.channels import adapter_type, platforms
 from kfbot.errors import (
     ChannelError,
     ChannelUnauthorized,
@@ -46,18 +51,19 @@ from kfbot.messages import (
     OutboundMessage,
     Sender,
 )
+from tests.platforms.feishu_forms import seal as seal_feishu
 
 PAYLOADS = Path(__file__).parent / "payloads"
 CHANNEL = "shop"
+WECOM_PARTS = ("Encrypt", "MsgSignature", "TimeStamp", "Nonce")
 
 
-def _found() -> dict[str, type[ChannelAdapter]]:
-    names = [module.name for module in pkgutil.iter_modules(adapters.__path__)]
-    modules = {name: importlib.import_module(f"adapters.{name}") for name in names}
-    return {name: module.ADAPTER for name, module in modules.items() if hasattr(module, "ADAPTER")}
+ADAPTERS = {platform: adapter_type(platform) for platform in platforms()}
 
 
-ADAPTERS = _found()
+def payloads_of(platform: str) -> Path:
+    ours = PAYLOADS / platform
+    return ours if ours.is_dir() else Path(os.environ.get("KFBOT_TEST_PAYLOADS", ".")) / platform
 
 
 def _sign_standard(request: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -68,6 +74,11 @@ def _sign_standard(request: dict[str, Any], settings: dict[str, Any]) -> None:
     headers["webhook-signature"] = Webhook(settings["secret"]).sign(
         webhook_id, now, request["body"]
     )
+
+
+def _sign_onebot(request: dict[str, Any], settings: dict[str, Any]) -> None:
+    body, key = request["body"].encode(), settings["secret"].encode()
+    request["headers"]["x-signature"] = f"sha1={hmac.new(key, body, hashlib.sha1).hexdigest()}"
 
 
 def _sign_slack(request: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -81,10 +92,50 @@ def _sign_slack(request: dict[str, Any], settings: dict[str, Any]) -> None:
     }
 
 
+def _sign_chatwoot(request: dict[str, Any], settings: dict[str, Any]) -> None:
+    timestamp = str(int(datetime.now(UTC).timestamp()))
+    signed = f"{timestamp}.{request['body']}".encode()
+    digest = hmac.new(settings["webhook_secret"].encode(), signed, hashlib.sha256).hexdigest()
+    request["headers"] |= {
+        "x-chatwoot-timestamp": timestamp,
+        "x-chatwoot-signature": f"sha256={digest}",
+    }
+
+
+def _sign_wecom(request: dict[str, Any], settings: dict[str, Any]) -> None:
+    crypto = WeChatCrypto(settings["token"], settings["encoding_aes_key"], settings["corp_id"])
+    plain = request["query"].get("echostr", request["body"])
+    sealed = crypto.encrypt_message(plain, "1372623149")
+    found = {name: ElementTree.fromstring(sealed).findtext(name) or "" for name in WECOM_PARTS}
+    request["query"] |= {
+        "msg_signature": found["MsgSignature"],
+        "timestamp": found["TimeStamp"],
+        "nonce": found["Nonce"],
+    }
+    if "echostr" in request["query"]:
+        request["query"]["echostr"] = found["Encrypt"]
+    else:
+        request["body"] = sealed
+
+
+def _sign_feishu(request: dict[str, Any], settings: dict[str, Any]) -> None:
+    body, headers = seal_feishu(
+        request["body"].encode(),
+        settings["encrypt_key"],
+        is_trial="url_verification" in request["body"],
+    )
+    request["body"] = body.decode()
+    request["headers"] |= headers
+
+
 #: Platform → puts what ages (time, signature) into a recorded request.
 SIGNERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], None]] = {
+    "chatwoot": _sign_chatwoot,
+    "feishu": _sign_feishu,
+    "onebot": _sign_onebot,
     "slack": _sign_slack,
     "webhook": _sign_standard,
+    "wecom": _sign_wecom,
 }
 
 
@@ -96,13 +147,13 @@ class Payload(NamedTuple):
 RECORDED = [
     Payload(platform, path)
     for platform in ADAPTERS
-    for path in sorted((PAYLOADS / platform).glob("*.json"))
+    for path in sorted(payloads_of(platform).glob("*.json"))
     if path.name != "settings.json"
 ]
 
 
 def given_settings(platform: str) -> dict[str, Any]:
-    given: dict[str, Any] = json.loads((PAYLOADS / platform / "settings.json").read_text("utf-8"))
+    given: dict[str, Any] = json.loads((payloads_of(platform) / "settings.json").read_text("utf-8"))
     return given
 
 
@@ -123,6 +174,7 @@ def make_request(platform: str, recorded: dict[str, Any]) -> WebhookRequest:
         query=request["query"],
         headers=request["headers"],
         body=request["body"].encode(),
+        path=request.get("path", ""),
     )
 
 
