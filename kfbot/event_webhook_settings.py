@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
@@ -16,7 +16,7 @@ ConversationEvent = Literal[
     "conversation.resolved",
     "feedback.given",
 ]
-_SOME_TIME = datetime(2020, 1, 1, tzinfo=UTC)
+_SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{14,}={0,2}")
 EventWebhookName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 
@@ -50,11 +50,11 @@ class EventWebhookSettings(BaseModel):
     @field_validator("secret")
     @classmethod
     def _is_secret(cls, secret: SecretStr) -> SecretStr:
-        value = secret.get_secret_value()
-        if not value.startswith("whsec_") or len(value) < 20:
+        # The library drops what is not base64 and signs with what is left, whatever that is.
+        if not _SECRET.fullmatch(value := secret.get_secret_value()):
             raise ValueError("must be whsec_ followed by base64, as `openssl rand -base64 32` says")
         try:
-            Webhook(value).sign("id", _SOME_TIME, "{}")
+            Webhook(value)
         except ValueError:
             raise ValueError("must be whsec_ followed by base64") from None
         return secret

@@ -64,9 +64,10 @@ class EventWebhooks:
                 changed.clear()
                 pause = LOOK_SECONDS
                 try:
-                    while await self._store.hand_out(self._webhooks):
-                        pass
-                    while await self._tell_due(name, section, http):
+                    # What is new goes first: it must not grow stale while a backlog is told.
+                    while await self._store.hand_out(self._webhooks) or await self._tell_due(
+                        name, section, http
+                    ):
                         pass
                     if (due := await self._store.next_due(name)) is not None:
                         left = (due - self._clock()).total_seconds()
@@ -87,9 +88,13 @@ class EventWebhooks:
         # What is lent out longer than a try may take is somebody else's again.
         seconds = 2 * section.timeout_seconds + 10
         due = await self._store.claim(name, PARALLEL, seconds)
-        async with asyncio.TaskGroup() as tasks:
-            for delivery in due:
-                tasks.create_task(self._tell(delivery, section, http))
+        # What goes wrong with one must not break off the others.
+        told = await asyncio.gather(
+            *(self._tell(delivery, section, http) for delivery in due), return_exceptions=True
+        )
+        for fault in told:
+            if fault is not None:
+                raise fault
         return bool(due)
 
     async def _tell(

@@ -95,7 +95,11 @@ async def _taken(socket: aiohttp.ClientWebSocketResponse, raw: Mapping[str, Any]
             "message": "OK",
             "data": data,
         }
-        await socket.send_str(to_json(answer))
+        try:
+            await socket.send_str(to_json(answer))
+        except OSError as error:
+            # The connection is over, as is seen next. DingTalk tells the message again.
+            logger.info("not acknowledged: %s", type(error).__name__, extra={"event": "ack_lost"})
 
     if raw.get("type") == "SYSTEM":
         # A ping wants its data back.

@@ -70,7 +70,9 @@ def address_of(attachment: Attachment) -> tuple[str, str, str] | None:
 
 def _without(text: str, key: str) -> str:
     # Only blanks around the mention go with it, and what people put behind a name they call.
-    pattern = rf"(?m)(^)?[ \t]*{re.escape(key)}(?!\d)(?:[,:，：](?=\s|$))?[ \t]*($)?"
+    # A run of blanks is read once, from its start: else 150 KB of them took 12 s.
+    before = r"(^)?(?:(?<![ \t])[ \t]*+|(?<=[ \t]))"
+    pattern = rf"(?m){before}{re.escape(key)}(?!\d)(?:[,:，：](?=\s|$))?[ \t]*($)?"
 
     def blank(found: re.Match[str]) -> str:
         return "" if found[1] is not None or found[2] is not None else " "
@@ -97,7 +99,8 @@ def _post(fields: Node, message_id: str) -> tuple[str, tuple[Attachment, ...]]:
     paragraphs = fields.get("content")
     lines, files = [_words(fields, "title")], list[Attachment]()
     for paragraph in paragraphs if isinstance(paragraphs, list) else ():
-        nodes = [one for one in paragraph if isinstance(one, dict)] if paragraph else []
+        elements = paragraph if isinstance(paragraph, list) else ()
+        nodes = [one for one in elements if isinstance(one, dict)]
         lines.append("".join(map(_element, nodes)))
         files += _files(nodes, message_id)
     text = "\n".join(lines).strip()

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from adapters.onebot.calls import SocketCalls, call_http, read_text
+from adapters.onebot.calls import SocketCalls, call_http, fault_of_answer, read_text
 from adapters.onebot.reading import GROUP, PRIVATE, event_of
 from adapters.onebot.segments import segment
 from adapters.onebot.settings import OneBotSettings
@@ -56,7 +56,10 @@ class OneBotAdapter(ChannelAdapter):
         self._api: RestApi | None = None
         if settings.api_base is not None:
             self._api = RestApi(
-                channel, settings.api_base, timeout_seconds=settings.timeout_seconds
+                channel,
+                settings.api_base,
+                timeout_seconds=settings.timeout_seconds,
+                fault_of=partial(fault_of_answer, channel),
             )
         self._files = RestApi(channel, "", timeout_seconds=settings.timeout_seconds)
         #: "account:message" of what the bot wrote; a set that keeps its order.

@@ -11,9 +11,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.rest import RestApi, to_json
+from adapters.rest import RestApi, fault_of_status, to_json
 from kfbot.adapter import PlatformSocket
-from kfbot.errors import ChannelUnauthorized, ChannelUnavailable, MessageRejected
+from kfbot.errors import ChannelError, ChannelUnauthorized, ChannelUnavailable, MessageRejected
 
 #: retcode for an action that is unknown, or not to be had here.
 _UNKNOWN = {1404, 404}
@@ -92,6 +92,17 @@ async def call_http(
     return data_of(
         channel, action, await api.call("POST", f"/{action}", body=params, headers=headers)
     )
+
+
+def fault_of_answer(
+    channel: str, status: int, headers: Mapping[str, str], _: bytes
+) -> ChannelError:
+    """The error for an answer of the HTTP API that is not 2xx."""
+    reason = f"the HTTP API answers {status}"
+    if status == 404:
+        # What is called is in every implementation: the address is wrong, not the message.
+        return ChannelUnavailable(channel, f"api_base: {reason}, so it is no OneBot's")
+    return fault_of_status(channel, status, headers, reason) or ChannelUnavailable(channel, reason)
 
 
 def data_of(channel: str, action: str, answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -18,20 +19,25 @@ from kfbot.store.conversations import change_owner, get_conversation
 from kfbot.store.sayings import Saying, Words, say
 from kfbot.texts import thread_texts
 
+#: Kinds of messages by which a help desk is told that people have a conversation, or have no more.
+_STARTS = frozenset({"handoff"})
+_ENDS = frozenset({"handback", "resolved"})
+
 
 def follow(connection: sa.Connection, conversation_id: int, owner: Sender, now: datetime) -> None:
     """Have the conversation where the help desk says that it is.
 
-    A handoff that it was not told of yet is not undone by what it says before.
+    What it was not told of yet, a handoff or its end, is not undone by what it says before.
     """
     conversation = get_conversation(connection, conversation_id)
     agent = owner.display_name or owner.id
     # Another agent may have it, which is as good; or it may be a thread, which is nobody's.
     with suppress(ConversationChanged):
         if owner.role == "agent":
-            change_owner(connection, conversation_id, "claim", agent=agent, now=now)
+            if not _is_untold(connection, conversation, _ENDS):
+                change_owner(connection, conversation_id, "claim", agent=agent, now=now)
         elif conversation.state in (State.WAITING, State.AGENT) and not _is_untold(
-            connection, conversation
+            connection, conversation, _STARTS
         ):
             change_owner(connection, conversation_id, "hand_back", agent=agent, now=now)
 
@@ -50,17 +56,21 @@ def tell_taken(
     say(connection, saying, now)
 
 
-def _is_untold(connection: sa.Connection, conversation: Conversation) -> bool:
-    """True while a handoff is on its way to the platform."""
+def _is_untold(
+    connection: sa.Connection, conversation: Conversation, kinds: Container[str]
+) -> bool:
+    """True while a change of the owner is on its way to the platform."""
     outbox = tables.outbox.c
     payloads = sa.select(outbox.payload).where(
         outbox.conversation_id == conversation.id,
         outbox.ownership_epoch == conversation.ownership_epoch,
         tables.is_unsent,
     )
-    return any(_asks_for_person(payload) for payload in connection.execute(payloads).scalars())
+    return any(_changes_owner(payload, kinds) for payload in connection.execute(payloads).scalars())
 
 
-def _asks_for_person(payload: Any) -> bool:
-    is_message = isinstance(payload, dict)
-    return is_message and payload.get("kind") == "handoff" and bool(payload.get("note"))
+def _changes_owner(payload: Any, kinds: Container[str]) -> bool:
+    if not isinstance(payload, dict) or payload.get("kind") not in kinds:
+        return False
+    # Only with a note does a handoff ask for a person.
+    return payload["kind"] != "handoff" or bool(payload.get("note"))

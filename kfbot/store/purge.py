@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -55,6 +56,10 @@ _BUTTONS = _Kind(
 # Counted are the messages of a minute; a clock may be off, and a backlog be worked off late.
 _HEARD = _Kind(tables.heard, (tables.heard.c.inbox_id,), tables.heard.c.sent_at, sa.true())
 _HEARD_FOR = timedelta(hours=1)
+# What is not told after a week is for a section that the settings have no more: no try waits longer
+# than a day.
+_UNTOLD = _by_id(tables.event_delivery, "created_at", "pending")
+_UNTOLD_FOR = timedelta(days=7)
 # It may hold what is private.
 _MEMORY = tables.action_memory.c
 _MEMORIES = _Kind(tables.action_memory, (_MEMORY.id,), _MEMORY.expires_at, sa.true())
@@ -76,10 +81,11 @@ async def purge(
     """
     limits = [(kind, now - keep) for kind in _AGEING]
     limits += [(_BUTTONS, now), (_HEARD, now - _HEARD_FOR), (_MEMORIES, now)]
-    return {
-        kind.table.name: await _purge(database, kind, before, pause_seconds)
-        for kind, before in limits
-    }
+    limits.append((_UNTOLD, now - max(keep, _UNTOLD_FOR)))
+    removed: Counter[str] = Counter()
+    for kind, before in limits:
+        removed[kind.table.name] += await _purge(database, kind, before, pause_seconds)
+    return dict(removed)
 
 
 async def _purge(database: Database, kind: _Kind, before: datetime, pause_seconds: float) -> int:

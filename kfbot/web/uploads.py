@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http import HttpProcessingError
 
 from kfbot.jobs import Jobs
 from kfbot.store.jobs import Job
@@ -117,7 +118,7 @@ async def _file_part(request: web.Request) -> tuple[MultipartReader, BodyPartRea
         while (part := await form.next()) is not None:
             if isinstance(part, BodyPartReader) and part.name == "file":
                 return form, part
-    except (ValueError, AssertionError, RuntimeError) as error:
+    except (ValueError, AssertionError, RuntimeError, HttpProcessingError) as error:
         raise BadRequest("body: is no multipart form") from error
     raise BadRequest("file: the part with the document is missing")
 
@@ -152,7 +153,7 @@ async def _write(form: MultipartReader, part: BodyPartReader, path: Path) -> int
                 await asyncio.to_thread(written.write, piece)
             # A part without the line that ends it is half of one.
             await form.next()
-        except (ValueError, AssertionError) as error:
+        except (ValueError, AssertionError, RuntimeError, HttpProcessingError) as error:
             raise BadRequest("body: breaks off") from error
         if not size:
             raise BadRequest("file: is empty")

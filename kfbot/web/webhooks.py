@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 30.0
 #: Longest message through a WebSocket.
 SOCKET_BYTES = 1024 * 1024
+#: Of the requests of a channel that are refused one is told of in the log, for so long.
+REFUSAL_SECONDS = 60.0
 
 
 class Webhooks:
@@ -37,12 +40,30 @@ class Webhooks:
     def __init__(self, application: Application) -> None:
         self._application = application
         self._sockets: set[web.WebSocketResponse] = set()
+        #: By channel, until when the log is told of no refusal.
+        self._silent_until: dict[str, float] = {}
 
     async def receive(self, request: web.Request) -> web.StreamResponse:
         """One request; see `receive` and `ChannelAdapter.follow_socket`."""
-        if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await self._follow(request)
-        return await receive(self._application, request)
+        try:
+            if request.headers.get("Upgrade", "").lower() == "websocket":
+                return await self._follow(request)
+            return await receive(self._application, request)
+        except WebhookRejected as error:
+            self._log(error)
+            raise
+
+    def _log(self, error: WebhookRejected) -> None:
+        """Say why a platform is refused; who calls without a secret cannot fill the log."""
+        channel, now = error.channel, time.monotonic()
+        if channel in self._application.channels and now >= self._silent_until.get(channel, 0.0):
+            self._silent_until[channel] = now + REFUSAL_SECONDS
+            logger.warning(
+                "request refused with %d: %s",
+                error.status,
+                error,
+                extra={"event": "webhook_refused"},
+            )
 
     async def close(self, app: web.Application) -> None:
         """Hang up, so that the server can stop; platforms call again."""

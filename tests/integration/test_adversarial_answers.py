@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from kfbot.grounding.support import check
 from kfbot.grounding.writing import Writer
 from kfbot.model.opening import open_chat_model
 from kfbot.model_settings import ChatModelSettings
+from kfbot.understanding.several_questions import questions_in
 from tests.adversarial.cases import TRUE, UNTRUE, Case
 from tests.adversarial.mutations import true_sentences, untrue_sentences
 from tests.integration.conftest import Served, ServedBot
@@ -49,6 +50,11 @@ async def shop(served: Served, endpoint: OpenAiStandIn) -> AsyncIterator[ServedB
     await model.aclose()
 
 
+def asked_over_http(cases: Sequence[Case]) -> list[Case]:
+    """Every so many; several questions in one are searched for apart, and are no entry here."""
+    return [case for case in cases if len(questions_in(case.question)) == 1][::_SHARE]
+
+
 async def answer(shop: ServedBot, endpoint: OpenAiStandIn, case: Case) -> tuple[str, str]:
     """Decision and text for a case."""
     endpoint.answer = lambda _: f"{case.sentence}[1]"
@@ -64,7 +70,7 @@ async def answer(shop: ServedBot, endpoint: OpenAiStandIn, case: Case) -> tuple[
 async def test_over_http_a_lie_becomes_the_quoted_passage_or_a_person(
     shop: ServedBot, endpoint: OpenAiStandIn
 ) -> None:
-    for case in UNTRUE[::_SHARE]:
+    for case in asked_over_http(UNTRUE):
         decision, text = await answer(shop, endpoint, case)
         assert decision == "handoff" or text == case.document, case
 
@@ -74,7 +80,7 @@ async def test_over_http_a_lie_becomes_the_quoted_passage_or_a_person(
 async def test_over_http_a_true_paraphrase_is_the_answer(
     shop: ServedBot, endpoint: OpenAiStandIn
 ) -> None:
-    told = [await answer(shop, endpoint, case) for case in TRUE[::_SHARE]]
+    told = [await answer(shop, endpoint, case) for case in asked_over_http(TRUE)]
     written = [text for _, text in told if text.endswith("[1]")]
     assert len(written) / len(told) >= 0.8
 

@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -84,7 +85,8 @@ class Interrupted(FakeKnowledgeBase):
 def interrupt(stage: Stage) -> Interrupted:
     knowledge = Interrupted(stage.knowledge.entries)
     knowledge.reached, knowledge.go_on = asyncio.Event(), asyncio.Event()
-    object.__setattr__(stage.application.inbox._dialogue, "_knowledge", knowledge)
+    dialogue = stage.application.inbox._dialogue
+    dialogue._answering = replace(dialogue._answering, knowledge=knowledge)
     return knowledge
 
 
@@ -124,7 +126,8 @@ async def test_a_database_that_is_gone_in_mid_turn_costs_no_answer_and_doubles_n
         knowledge = interrupt(stage)
         await stage.accept(stage.message(REFUND))
         await stage.accept(stage.message(RETURN))
-        await knowledge.reached.wait()
+        async with asyncio.timeout(20):
+            await knowledge.reached.wait()
         async with gone(url, server):
             knowledge.go_on.set()
             async with asyncio.timeout(20):

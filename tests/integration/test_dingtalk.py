@@ -6,9 +6,10 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 
 from adapters.dingtalk import DingTalkAdapter
@@ -119,6 +120,25 @@ async def test_pings_and_what_is_not_for_the_robot_are_acknowledged(served: Serv
         await platform._send({"type": "EVENT", "headers": {"messageId": "e", "topic": "*"}})
         await platform._send({"type": "CALLBACK", "headers": [], "data": "{"})
         assert set(await platform.until(platform.acknowledged, 4)) == {"msg1==", "ping", "e", ""}
+
+
+async def test_an_acknowledgement_that_is_lost_stops_no_channel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send, tried = aiohttp.ClientWebSocketResponse.send_str, asyncio.Event()
+
+    async def failing(self: aiohttp.ClientWebSocketResponse, text: str) -> None:
+        if not tried.is_set():
+            tried.set()
+            raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+        await send(self, text)
+
+    monkeypatch.setattr(aiohttp.ClientWebSocketResponse, "send_str", failing)
+    async with DingTalkStandIn() as platform, adapter(platform) as one:
+        for said in ("hi", "hello"):
+            await platform.tell(platform.message(said))
+        async with asyncio.timeout(10), aclosing(one.listen()) as heard:  # type: ignore[type-var]
+            assert [(await anext(heard)).event_id for _ in range(2)] == ["msg1==", "msg2=="]
 
 
 async def test_a_token_that_is_refused_is_asked_for_anew() -> None:

@@ -13,9 +13,9 @@ import pytest_asyncio
 import sqlalchemy as sa
 
 from kfbot.changes import Changes
-from kfbot.errors import ConversationChanged, SettingsError
+from kfbot.errors import ConversationChanged, SettingsError, StoreUnavailable
 from kfbot.event_webhook_settings import EventWebhookSettings
-from kfbot.event_webhooks import RETRY_SECONDS, EventWebhooks
+from kfbot.event_webhooks import PARALLEL, RETRY_SECONDS, EventWebhooks
 from kfbot.messages import ConversationId
 from kfbot.settings import Settings, load_settings
 from kfbot.store.conversation_events import ConversationEventStore, Delivery, record_event
@@ -230,6 +230,57 @@ async def test_what_a_process_that_died_was_telling_is_told_by_another(
     assert (await store.list())[0].state == "pending"
 
 
+async def test_a_database_that_fails_for_a_moment_breaks_off_no_other_telling(
+    database: Database, clock: Clock, crm: WebhookReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    settle, failed = ConversationEventStore.settle, asyncio.Event()
+
+    async def failing(self: ConversationEventStore, delivery: Delivery, *a: Any, **b: Any) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise StoreUnavailable("away")
+        await settle(self, delivery, *a, **b)
+
+    for chat in range(PARALLEL):
+        await recorded(database, clock, str(chat))
+    changes = Changes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConversationEventStore, "settle", failing)
+        async with telling(database, clock, crm, changes) as store:
+            async with asyncio.timeout(10):
+                while len(await store.list(state="delivered")) < PARALLEL - 1:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            clock.advance(seconds=31)
+            changes.announce(EVENTS)
+            await settled(store, "delivered", 2)
+    assert len(crm.webhook_ids) == PARALLEL + 1
+    events = {getattr(record, "event", "") for record in caplog.records}
+    assert "store_unavailable" in events
+    assert "event_webhook_failed" not in events
+
+
+async def test_what_is_new_is_not_left_until_a_backlog_is_told(
+    database: Database, clock: Clock, crm: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = ConversationEventStore.claim
+
+    async def claiming(self: ConversationEventStore, *a: Any, **b: Any) -> tuple[Delivery, ...]:
+        found = await claim(self, *a, **b)
+        if "new" not in written:
+            written["new"] = await recorded(database, clock, "new")
+        else:
+            written.setdefault("known", len(await self.list()))
+        return found
+
+    written: dict[str, int] = {}
+    for chat in range(2 * PARALLEL):
+        await recorded(database, clock, str(chat))
+    monkeypatch.setattr(ConversationEventStore, "claim", claiming)
+    async with telling(database, clock, crm, Changes()):
+        await until_told(crm, 2 * PARALLEL + 1)
+    assert written["known"] == 2 * PARALLEL + 1
+
+
 async def test_two_replicas_tell_each_event_once(
     database: Database, clock: Clock, crm: WebhookReceiver
 ) -> None:
@@ -255,6 +306,7 @@ async def test_what_nobody_was_told_of_for_a_day_is_not_told_later(
     [
         ({"secret": "whsec_"}, "secret: must be whsec_ followed by base64"),
         ({"secret": "not so secret"}, "secret: must be whsec_"),
+        ({"secret": f"{SECRET[:-4]}-_=="}, "secret: must be whsec_ followed by base64"),
         ({"url": "ftp://crm.example"}, "url: must be an http or https address"),
         ({"events": ["conversation.lost"]}, "events"),
         ({"channels": ["nowhere"]}, "there is no [channels.nowhere]"),

@@ -169,6 +169,21 @@ async def test_the_server_stops_though_a_websocket_is_open(served: Served) -> No
         await platform.connect()
 
 
+async def test_an_api_base_that_leads_nowhere_rejects_no_message() -> None:
+    async with OneBotStandIn() as platform:
+        settings = OneBotSettings(
+            platform="onebot",
+            access_token=TOKEN,
+            api_base=f"{platform.api_base}/of/nobody",  # type: ignore[arg-type]
+        )
+        message = OutboundMessage(
+            conversation=ConversationId("qq", "private:7"), id="msg_1", text="hello"
+        )
+        async with OneBotAdapter("qq", settings) as adapter:
+            with pytest.raises(ChannelUnavailable, match="api_base"):
+                await adapter.send(message)
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [

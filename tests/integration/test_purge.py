@@ -280,3 +280,17 @@ async def test_row_that_another_replica_has_locked_is_not_waited_for(
             assert (await purged(database, clock))["inbox"] == 1
         await engine.dispose()
         assert (await purged(database, clock))["inbox"] == 1
+
+
+async def test_what_no_system_is_left_for_is_not_kept_for_ever(
+    database: Database, clock: Clock
+) -> None:
+    row = {
+        "webhook": "gone", "event_uid": "evt_1", "type": "feedback.given", "body": "{}",
+        "state": "pending", "next_at": clock(), "created_at": clock(),
+    }  # fmt: skip
+    await write(database, tables.event_delivery.insert(), [row])
+    clock.advance(days=6)
+    assert (await purged(database, clock, timedelta(days=1)))["event_delivery"] == 0
+    clock.advance(days=2)
+    assert (await purged(database, clock, timedelta(days=1)))["event_delivery"] == 1

@@ -136,6 +136,18 @@ async def test_what_is_no_form_is_refused(bot: ServedBot, body: bytes, kind: str
     assert (status, answer["code"], kept(bot)) == (400, 400, {})
 
 
+@pytest.mark.parametrize("headers", [b"a: b\r\n" * 1000, b"a" * 20_000, b"no header\r\n"])
+@pytest.mark.parametrize("is_behind", [False, True])
+async def test_a_part_with_headers_that_are_none_is_refused(
+    bot: ServedBot, headers: bytes, is_behind: bool
+) -> None:
+    whole = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.md"\r\n\r\nA\r\n'
+    body = (whole if is_behind else b"") + b"--x\r\n" + headers + b"\r\n\r\n--x--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, _ = await bot.post(URL, data=body, headers=kind)
+    assert (status, kept(bot)) == (400, {})
+
+
 async def test_a_form_that_breaks_off_leaves_nothing(bot: ServedBot) -> None:
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.md"\r\n\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=x"}

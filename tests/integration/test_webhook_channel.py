@@ -252,6 +252,23 @@ async def test_what_is_not_signed_by_the_shop_is_refused_and_not_stored(shop: Sh
     assert set((await shop.bot.stored()).values()) == {0}
 
 
+@pytest.mark.parametrize(("seconds", "lines"), [(3600.0, 1), (0.0, 2)])
+async def test_the_log_says_why_a_request_is_refused_but_not_of_each(
+    shop: Shop,
+    seconds: float,
+    lines: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(webhooks, "REFUSAL_SECONDS", seconds)
+    for _ in range(2):
+        await shop.post(shop.body(QUESTION), secret=OTHER_SECRET)
+        await shop.bot.post("/webhooks/nobody")
+    found = [one.getMessage() for one in caplog.records if one.name == webhooks.__name__]
+    assert len(found) == lines
+    assert found[0].startswith("request refused with 401: channel shop: ")
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

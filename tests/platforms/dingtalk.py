@@ -182,7 +182,7 @@ class DingTalkStandIn:
 
     async def _webhook(self, request: web.Request) -> web.Response:
         asked = await request.json()
-        answer = {"errcode": 0, "errmsg": "ok"}
+        answer: dict[str, Any] = {"errcode": 0, "errmsg": "ok"}
         if self.webhook_answers:
             answer = self.webhook_answers.pop(0)
         if answer["errcode"] == 0:

@@ -189,6 +189,12 @@ def test_a_name_that_looks_like_a_mention_is_only_a_name() -> None:
     assert named("@_user_2 hi", names, frozenset({"@_user_1"})) == "@@_user_3 hi"
 
 
+def test_a_mention_in_a_text_full_of_blanks_is_found_in_linear_time() -> None:
+    blanks = " " * 1_000_000
+    # Quadratic, it would take ten minutes: the run's time limit is the test.
+    assert named(f"@_user_1 a{blanks}b", {}, frozenset({"@_user_1"})) == f"a{blanks}b"
+
+
 def test_who_replies_is_looked_at_only_where_nobody_is_mentioned() -> None:
     def replies_to(text: str, chat_type: str = "group") -> str | None:
         found = meaning(told(text, chat_type=chat_type, parent_id="om_0"), "shop", BOT)
@@ -234,7 +240,8 @@ def test_halves_of_characters_and_nul_do_not_reach_the_store() -> None:
 
 def test_a_post_with_a_version_for_each_language_is_read() -> None:
     at = [{"tag": "at", "user_id": "@_user_1"}, {"tag": "at", "user_id": "all"}]
-    nodes = [[*at, {"tag": "text", "text": " hi"}, 7, {"tag": "hr"}], None, [{"tag": "media"}]]
+    hi = [*at, {"tag": "text", "text": " hi"}, 7, {"tag": "hr"}]
+    nodes = [hi, None, 7, [{"tag": "media"}]]
     content = json.dumps({"zh_cn": {"title": "T", "content": nodes}})
     found = read("post", content, "om_1")
     assert found is not None
