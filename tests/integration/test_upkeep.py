@@ -64,7 +64,7 @@ async def test_purge_is_logged_with_its_counts_where_there_was_something_to_do(
     [record] = caplog.records
     assert record.levelno == logging.INFO
     assert record.event == "rows_purged"
-    assert record.removed == {"inbox": 1, "outbox": 0, "job": 0, "button": 0, "heard": 0}
+    assert {table: rows for table, rows in record.removed.items() if rows} == {"inbox": 1}
 
 
 class SteppingClock(DatabaseClock):
