@@ -69,6 +69,7 @@ def test_commands_are_those_of_the_design() -> None:
         *("desk", "desk list", "desk show", "desk claim", "desk reply", "desk handback"),
         "desk resolve",
         *(f"replay {name}" for name in ("list", "show", "run", "discard")),
+        *(f"events {name}" for name in ("list", "retry", "test")),
         *(f"users {name}" for name in ("add", "list", "reset")),
         *(f"model {name}" for name in ("serve", "check", "tune", "tune-embedding")),
         *(f"model data {name}" for name in ("build", "export")),
@@ -145,7 +146,8 @@ def test_wrong_settings_are_one_line_and_status_1(
         "add": ["anna", "--password-stdin"],
         "reset": ["anna", "--password-stdin"],
     }
-    needed = arguments.get(path[-1], [])
+    needed = {("events", "retry"): ["1"], ("events", "test"): ["crm"]}.get(path)
+    needed = arguments.get(path[-1], []) if needed is None else needed
     if path == ("evaluate",):
         needed = ["--knowledge", "a", "--questions", "b"]
     if path == ("replay", "show"):
