@@ -111,7 +111,8 @@ class Summarising:
         ]
         spoken = (one.text for one in reversed(said) if one.role == "customer")
         language = language or last_spoken(spoken) or language_of(case.question)
-        if language in case.summary or not needs_summary(said):
+        # The case may have been read before another look had it summed up.
+        if language in await self._store.languages(case) or not needs_summary(said):
             return
         address = (await self._conversations.get(case.conversation_id)).address
         usage = Usage()

@@ -22,6 +22,15 @@ class SummaryStore:
         self._database = database
         self._clock = clock
 
+    async def languages(self, case: Case) -> frozenset[Language]:
+        """In which languages a case is summed up by now.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        query = sa.select(tables.case.c.summary).where(tables.case.c.id == case.id)
+        return frozenset(await self._database.read(lambda c: c.execute(query).scalar_one()))
+
     async def save(self, case: Case, language: Language, text: str, *, note: str = "") -> None:
         """Keep a summary; whoever has the conversation open is told.
 

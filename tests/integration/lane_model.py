@@ -43,7 +43,8 @@ CHANGES: dict[str, Callable[[str], Change]] = {
 _OWNED = {"claimed": "claim", "handed_back": "hand_back", "resolved": "resolve"}
 #: Children before their parents.
 _FILLED = (
-    tables.outbox, tables.inbox, tables.lane, tables.button, tables.message, tables.turn,
+    tables.conversation_event, tables.outbox, tables.inbox, tables.lane, tables.button,
+    tables.message, tables.turn,
     tables.proposal, tables.case, tables.conversation_alias, tables.conversation, tables.customer,
     tables.channel,
 )  # fmt: skip

@@ -94,6 +94,7 @@ async def test_without_a_model_the_customers_words_stand_there_and_are_text(
             await expect(questions).to_have_text([first, "And how tall are lions?"])
             await expect(desk.get("summary")).to_contain_text("What the customer asked so far")
             await desk.get("summary").locator("summary").click()
+            await expect(questions.first).to_be_hidden()
             await desk.page.reload()
             await expect(desk.get("summary")).to_be_visible()
             await expect(questions.first).to_be_hidden()

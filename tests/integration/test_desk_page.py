@@ -356,11 +356,13 @@ async def test_a_case_is_done_by_keyboard_alone(office: Office) -> None:
 async def test_a_new_case_is_counted_in_the_title_of_a_page_that_nobody_looks_at(
     office: Office,
 ) -> None:
+    await office.waiting(there := unanswerable())
     async with office.desk("lin") as desk:
         # A browser under remote control says that every page has the focus.
         await desk.page.evaluate("document.hasFocus = () => false")
         # What is there when the page opens is not new.
         await expect(desk.get("connection")).to_have_text("Connected")
+        await desk.open(there)
         await office.waiting(unanswerable())
         await expect(desk.page).to_have_title("(1) Agent desk")
         await desk.page.evaluate("delete document.hasFocus; dispatchEvent(new Event('focus'))")
