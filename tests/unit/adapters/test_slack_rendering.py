@@ -25,6 +25,7 @@ RENDERED = [
     ("[**b** `c`](https://a.example)", "<https://a.example|b c>"),
     ("![pic](https://i.example/p.png)", "<https://i.example/p.png|pic>"),
     ("<https://a.example>", "<https://a.example>"),
+    ("at HTTPS://shop.example/kiosk.", "at <HTTPS://shop.example/kiosk>."),
     ("见https://a.example/帮助。", "见<https://a.example/>帮助。"),
     ("(https://a.example/a_(b)).", "(<https://a.example/a_(b)>)."),
     ("[x](javascript:alert)", "x"),
