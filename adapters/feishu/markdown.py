@@ -26,7 +26,7 @@ _EMOJI = re.compile(r":(?=\w+:)")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 _WEB = re.compile(r"https?://[^\s<>\"\\^`{|}\x00-\x1f\x7f]+", re.IGNORECASE)
 #: An address in a text ends where Chinese begins.
-_BARE = re.compile(r"https?://[^\s<>\"\\^`{|}\x7f-\U0010ffff]+", re.IGNORECASE)
+_BARE = re.compile(r"(?i:https?)://[^\s<>\"\\^`{|}\x7f-\U0010ffff]+")
 #: In an address these would end the link, or be read as marks.
 _QUOTED = {one: f"%{ord(one):02X}" for one in "()[]*_~$'!"}
 _MENTION = re.compile(r"<(?=\s*/?\s*at\b)", re.IGNORECASE)

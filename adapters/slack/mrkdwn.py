@@ -20,7 +20,9 @@ from markdown_it.token import Token
 LINK_LENGTH = 1000
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 #: Where Chinese follows an address without a blank, it is no part of it.
-_LINKED = re.compile(r"https?://[^\s<>|\"`\x7f-\U0010ffff]+", re.IGNORECASE)
+#: Only the scheme in either case: in a set without case the range would exclude s and k too, for
+#: ſ and the sign of the Kelvin.
+_LINKED = re.compile(r"(?i:https?)://[^\s<>|\"`\x7f-\U0010ffff]+")
 _TARGET = re.compile(r"(?:https?://|mailto:)[^\s<>|\x00-\x1f]+", re.IGNORECASE)
 _MARKS = {"strong": "*", "em": "_", "s": "~"}
 #: Stand behind a mark until what is beside it is known.
