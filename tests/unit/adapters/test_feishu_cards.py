@@ -48,7 +48,10 @@ def elements(sent: OutboundMessage) -> list[Any]:
         ("> quoted", "quoted"),
         ("[rules](https://a.example/x_(1))", "[rules](https://a.example/x%5F%281%29)"),
         ("see https://a.example/a_b.", "see [https://a.example/a&#95;b](https://a.example/a%5Fb)."),
-        ("see https://shop.example/kiosk", "see [https://shop.example/kiosk](https://shop.example/kiosk)"),
+        (
+            "see https://shop.example/kiosk",
+            "see [https://shop.example/kiosk](https://shop.example/kiosk)",
+        ),
         ("见https://a.example/x，谢谢", "见[https://a.example/x](https://a.example/x)，谢谢"),
         ("![pic](https://a.example/p.png)", "[pic](https://a.example/p.png)"),
         ("a\nb", "a\nb"),
