@@ -9,8 +9,11 @@ export function summaryBox({ by, text, questions }) {
   const body = by === "model"
     ? element("p", { class: "plain", "data-testid": "summary-text" }, text)
     : element("ul", { "data-testid": "summary-questions" }, questions.map((one) => element("li", {}, one)));
-  const box = element("details", { class: "summary", "data-testid": "summary", "data-by": by }, element("summary", {}, word(`summary.${by}`)), body);
+  const head = element("summary", {}, word(`summary.${by}`));
+  const box = element("details", { class: "summary", "data-testid": "summary", "data-by": by }, head, body);
   box.open = read("summary", true) !== false;
-  box.addEventListener("toggle", () => write("summary", box.open));
+  // Not at "toggle", which comes later, and also where nobody chose anything: by then another box
+  // may stand here, made from what was kept before.
+  head.addEventListener("click", () => write("summary", !box.open));
   return box;
 }
