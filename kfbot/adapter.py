@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Annotated, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -173,16 +172,22 @@ class ChannelAdapter(ABC):
         self.channel = channel
         self.settings = settings
 
+    async def open(self) -> None:  # noqa: B027
+        """Get ready, as by logging in; by default there is nothing to do.
+
+        Raises:
+            ChannelError: It is not ready; the core tries again, or tells a person.
+        """
+
+    async def close(self) -> None:  # noqa: B027
+        """Let go of what `open` took; it may be opened again."""
+
     async def __aenter__(self) -> Self:
+        await self.open()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
+    async def __aexit__(self, *failure: object) -> None:
+        await self.close()
 
     async def check(self) -> str:
         """Who the platform takes us for, in a few words; empty: there is nothing to ask.

@@ -9,8 +9,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
@@ -73,16 +72,10 @@ class ChatwootAdapter(ChannelAdapter):
         #: Whether this Chatwoot lets a bot show that it types.
         self._shows_typing = True
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         await self._api.open()
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         await self._api.close()
 
     async def check(self) -> str:

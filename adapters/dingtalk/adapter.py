@@ -7,8 +7,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -78,17 +77,11 @@ class DingTalkAdapter(ChannelAdapter):
         #: the API then does it.
         self._webhooks: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         await self._api.open()
         self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         await self._api.close()
         if self._http is not None:
             await self._http.close()

@@ -8,8 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -86,17 +85,11 @@ class DiscordAdapter(ChannelAdapter):
         self._http: aiohttp.ClientSession | None = None
         self._running: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         await self._api.open()
         self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -7,8 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from adapters.feishu.api import FeishuApi, resource
 from adapters.feishu.cards import is_blank, to_card, to_plain_card, to_text
@@ -81,16 +80,10 @@ class FeishuAdapter(ChannelAdapter):
         #: By message: whether we wrote it.
         self._own: OrderedDict[str, bool] = OrderedDict()
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         await self._api.open()
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         await self._api.close()
 
     async def check(self) -> str:

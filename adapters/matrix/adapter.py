@@ -8,8 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from adapters.matrix.events import Event, Name, mapping
 from adapters.matrix.homeserver import Homeserver, host_of
@@ -64,18 +63,12 @@ class MatrixAdapter(ChannelAdapter):
         self._typing: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         token = self._settings.access_token.get_secret_value()
         self._server = Homeserver(self.channel, self._settings.homeserver, token)
         self._rooms = Rooms(self._server)
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

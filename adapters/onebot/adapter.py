@@ -7,8 +7,7 @@ import hmac
 import logging
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from adapters.onebot.calls import SocketCalls, call_http, fault_of_answer, read_text
 from adapters.onebot.reading import GROUP, PRIVATE, event_of
@@ -67,18 +66,12 @@ class OneBotAdapter(ChannelAdapter):
         #: The account's number, once it is heard.
         self._me = ""
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         await self._files.open()
         if self._api is not None:
             await self._api.open()
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         await self._files.close()
         if self._api is not None:
             await self._api.close()

@@ -10,8 +10,7 @@ import hmac
 import re
 import uuid
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator
 
@@ -102,16 +101,10 @@ class OpenImAdapter(ChannelAdapter):
         # No key makes send_msg drop a repeat: the server gives every call a clientMsgID of its own.
         self.capabilities = Capabilities()
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         await self._api.open()
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         await self._api.close()
 
     async def check(self) -> str:

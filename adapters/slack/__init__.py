@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 from slack_sdk.errors import SlackApiError
@@ -92,7 +91,7 @@ class SlackAdapter(ChannelAdapter):
         #: Whether Slack takes a status at all.
         self._shows_typing = True
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -106,14 +105,8 @@ class SlackAdapter(ChannelAdapter):
             retry_handlers=[],
             logger=_quiet_logger(),
         )
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         if self._sockets is not None:
             await self._sockets.close()
         if self._session is not None:

@@ -10,8 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from adapters.telegram import forum
 from adapters.telegram.api import POLL_SECONDS, BotApi, ChatMoved
@@ -75,17 +74,11 @@ class TelegramAdapter(ChannelAdapter):
         self._moved: dict[int, int] = {}
         self._running: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         token = self._settings.token.get_secret_value()
         self._api = BotApi(self.channel, token, self._settings.api_base)
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

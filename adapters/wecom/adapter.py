@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from adapters.plain_text import markdown_to_text
 from adapters.requests import check_form
@@ -79,16 +78,10 @@ class WeComAdapter(ChannelAdapter):
             help_desk=settings.hands_over,
         )
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         await self._api.open()
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         await self._api.close()
 
     async def check(self) -> str:
