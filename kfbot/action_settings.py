@@ -14,7 +14,8 @@ from kfbot.model_settings import Section
 from kfbot.slot_settings import SlotName
 
 #: `{{order_number}}`: a slot.
-SLOT = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+# Blanks are never given back: each way to share them out among three would be tried.
+SLOT = re.compile(r"\{\{\s*+([^{}]*?)\s*+\}\}")
 #: `{order.status}`: a field of the answer; names and places in lists, with dots between.
 FIELD = re.compile(r"(?<!\{)\{\s*([A-Za-z_]\w*(?:\.\w+)*)\s*\}(?!\})")
 _SECRET = re.compile(r"whsec_[A-Za-z0-9+/]+={0,2}")
@@ -53,6 +54,9 @@ class ActionSettings(Section):
     timeout_seconds: float = Field(default=5.0, gt=0, le=20)
     #: Requests at the same time; further ones wait, within the time.
     parallel: int = Field(default=8, ge=1, le=1000)
+    #: A chat model, if there is one, may say that a customer means this, who is then asked;
+    #: false: nothing but its phrases stands for it.
+    by_model: bool = True
     #: Ask "shall I?" first: for what changes something.
     confirm: bool = False
     #: The words of that question; empty: the bot's own.

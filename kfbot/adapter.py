@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Protocol, Self
 
@@ -50,6 +50,13 @@ class AdapterSettings(BaseModel):
     #: Tokens of the chat model a UTC day; when they are spent answers are quoted. 0: no limit
     #: but that of `[chat_model]`.
     tokens_per_day: int = Field(default=0, ge=0)
+    #: Conversations are kept for so many days after the last word; 0: for ever; None: as
+    #: `[privacy]` says.
+    keep_conversations_days: int | None = Field(default=None, ge=0, le=36_500)
+    #: How their data is used: every customer is told once, with the first answer, and once more
+    #: when the text changes. Empty: nothing is told. With one of them alone it is for everybody.
+    consent_en: str = Field(default="", max_length=1000)
+    consent_zh: str = Field(default="", max_length=1000)
     #: What differs here from `[handoff]`.
     handoff: HandoffSettings = HandoffSettings()
 
@@ -145,6 +152,10 @@ class PlatformSocket(Protocol):
 
 #: Events of a WebSocket until it closes; a `yield` returns once the core has stored the event.
 SocketReader = Callable[[PlatformSocket], AsyncIterator[InboundEvent]]
+
+
+#: Asks the core for a channel's conversations, those with the latest news first, 1000 at most.
+KnownConversations = Callable[[], Awaitable[Sequence[ConversationId]]]
 
 
 class ChannelAdapter(ABC):
@@ -256,6 +267,17 @@ class ChannelAdapter(ABC):
 
     def listen(self) -> AsyncIterator[InboundEvent]:
         """Events of a platform that we call; a `yield` returns once the core has stored it."""
+        return _nothing()
+
+    def catch_up(self, conversations: KnownConversations) -> AsyncIterator[InboundEvent]:
+        """What was said while nobody listened, of a platform that tells it only if it is asked.
+
+        Followed beside `listen`; an event that was stored before is dropped, so what is in doubt
+        may come again. By default there is nothing.
+
+        Args:
+            conversations: The channel's; a platform may only be asked about a chat that we know.
+        """
         return _nothing()
 
     async def receive_webhook(self, request: WebhookRequest) -> WebhookReply:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import urlsplit
 
-from kfbot import confidence
+from kfbot import confidence, tracing
 from kfbot.chat_model import Usage
 from kfbot.conversation import Choice, HandoffReason, HistoryMessage, Language, Turn
 from kfbot.errors import ChatModelError, CompletionUnsupported, KnowledgeBaseUnavailable
@@ -206,9 +206,12 @@ async def _search(
     **how: bool,
 ) -> Retrieval:
     searched = question[:SEARCHED_LENGTH]
-    return await knowledge.search(
-        searched, names=scope.names, where=scope.where, earlier=earlier, **how
-    )
+    with tracing.span("search") as span:
+        found = await knowledge.search(
+            searched, names=scope.names, where=scope.where, earlier=earlier, **how
+        )
+        span.note(passages=len(found.passages))
+    return found
 
 
 def _language(question: str, history: Sequence[HistoryMessage]) -> Language:

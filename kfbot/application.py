@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kfbot import metrics
 from kfbot.actions.conduct import Actions
 from kfbot.adapter import ChannelAdapter
 from kfbot.admin.loads import ChatLoads
 from kfbot.answer import Answering, answer_question
+from kfbot.backlog import Backlog
 from kfbot.cases.summarising import Summarising
 from kfbot.cases.threads import CaseThreads
 from kfbot.changes import Changes
@@ -30,17 +33,20 @@ from kfbot.learning.teaching import Teaching
 from kfbot.messages import ConversationId, InboundEvent, MessageReceived, Sender
 from kfbot.outbox import Outbox, backoff
 from kfbot.places import is_shared
+from kfbot.privacy import Privacy
 from kfbot.reloading import Reloading
 from kfbot.settings import Settings
 from kfbot.store.conversation_events import ConversationEventStore
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.dead_letters import DeadLetterStore
 from kfbot.store.desk import DeskStores
+from kfbot.store.gauges import GaugeStore
 from kfbot.store.jobs import JobStore
 from kfbot.store.keys import KeyStore
 from kfbot.store.notices import knowledge_notice
 from kfbot.store.reports import ReportStore
 from kfbot.store.transcripts import TranscriptStore
+from kfbot.store.uploads import UploadStore
 from kfbot.typing_sign import TypingSign
 from kfbot.upkeep import Upkeep
 
@@ -70,9 +76,12 @@ class Application:
     conversations: ConversationStore
     transcripts: TranscriptStore
     inbox: Inbox
+    backlog: Backlog
     outbox: Outbox
     handoff: Handoff
     dead_letters: DeadLetterStore
+    gauges: GaugeStore
+    privacy: Privacy
     jobs: JobStore
     loads: ChatLoads
     case_threads: CaseThreads
@@ -84,6 +93,7 @@ class Application:
     event_webhooks: EventWebhooks
     conversation_events: ConversationEventStore
     reloading: Reloading
+    uploads: UploadStore
     waiting: Waiting
     teaching: Teaching
     reports: ReportStore
@@ -104,6 +114,7 @@ class Application:
             tasks.create_task(self.waiting.run(), name="waiting")
             tasks.create_task(self.case_threads.run(), name="case-threads")
             tasks.create_task(self.summarising.run(), name="summaries")
+            tasks.create_task(metrics.watch_loop(), name="loop-lag")
             try:
                 # Not a task beside the channels: they stay open until it has finished what it
                 # holds.
@@ -112,10 +123,16 @@ class Application:
                 await self.typing.close()
 
     async def ask(self, query: str, *, history: Sequence[HistoryMessage] = ()) -> Turn:
-        """Answer a question that belongs to no conversation; nothing is stored."""
-        if (turn := await self.actions.alone(query, history)) is not None:
-            return turn
-        return await answer_question(
+        """Answer a question that belongs to no conversation; nothing is stored.
+
+        Raises:
+            Overloaded: Too many are being answered.
+        """
+        with self.backlog.asking():
+            return await self._ask(query, history)
+
+    async def _ask(self, query: str, history: Sequence[HistoryMessage]) -> Turn:
+        turn = await self.actions.alone(query, history) or await answer_question(
             query,
             self.answering,
             history=history,
@@ -123,6 +140,9 @@ class Application:
             scope=self.scopes.get(API_CHANNEL, NOTHING),
             channel=API_CHANNEL,
         )
+        turn = await self.actions.offered_alone(turn, query, history, API_CHANNEL)
+        metrics.turn_taken(API_CHANNEL, turn)
+        return turn
 
     async def ask_in(self, conversation: str, query: str) -> dict[str, Any] | None:
         """Take a full turn in an API conversation; returns the answer's data.
@@ -131,7 +151,9 @@ class Application:
 
         Raises:
             StoreUnavailable: The question was not stored.
+            Overloaded: Nor was it, since the answer would come too late.
         """
+        await self.backlog.admit_question()
         event = MessageReceived(
             event_id=f"{conversation}:{secrets.token_hex(12)}",
             conversation=ConversationId(API_CHANNEL, conversation),
@@ -197,9 +219,11 @@ class Application:
 
     async def _follow_all(self, adapter: ChannelAdapter, heard: asyncio.Event) -> None:
         """Store what the streams of an adapter yield, until all end or the first fails."""
+        told = [adapter.listen() for _ in range(adapter.streams)]
+        missed = adapter.catch_up(partial(self._conversations_of, adapter.channel))
         streams = [
-            asyncio.create_task(self._follow(adapter, heard), name=adapter.channel)
-            for _ in range(adapter.streams)
+            asyncio.create_task(self._follow(events, heard), name=adapter.channel)
+            for events in (*told, missed)
         ]
         try:
             await asyncio.gather(*streams)
@@ -208,10 +232,21 @@ class Application:
                 stream.cancel()
             await asyncio.gather(*streams, return_exceptions=True)
 
-    async def _follow(self, adapter: ChannelAdapter, heard: asyncio.Event) -> None:
-        async for event in adapter.listen():
+    async def _follow(self, events: AsyncIterator[InboundEvent], heard: asyncio.Event) -> None:
+        async for event in events:
             heard.set()
             await self.store(event)
+
+    async def _conversations_of(self, channel: str) -> Sequence[ConversationId]:
+        """The channel's conversations, the latest first, however long the store takes."""
+        attempts = 0
+        while True:
+            try:
+                return await self.conversations.latest(channel)
+            except StoreUnavailable as error:
+                attempts += 1
+                logger.error("not read yet: %s", error, extra={"event": "store_unavailable"})
+                await asyncio.sleep(min(backoff(attempts).total_seconds(), 30))
 
     def _report_down(self, channel: str, error: ChannelError) -> None:
         logger.error("channel down: %s", error, extra={"event": "channel_down"})

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from kfbot import opening
@@ -28,20 +29,24 @@ from kfbot.store.conversation_events import ConversationEventStore
 from kfbot.store.dead_letters import DeadLetterStore
 from kfbot.store.desk import desk_stores
 from kfbot.store.engine import Database
+from kfbot.store.gauges import GaugeStore
 from kfbot.store.keys import KeyStore
 from kfbot.store.messages import MessageStore
 from kfbot.store.presence import Presence, new_owner
 from kfbot.store.reports import ReportStore
 from kfbot.store.token_use import TokenUse
-from kfbot.uploads import with_uploads
+from kfbot.store.uploads import UploadStore
+from kfbot.uploads import lay_out, take_in, with_uploads
 from kfbot.wiring import (
     Base,
     admin_of,
+    backlog_of,
     base_of,
     event_webhooks_of,
     handoff_of,
     inbox_of,
     loads_of,
+    privacy_of,
     teaching_of,
     upkeep_of,
     waiting_of,
@@ -70,7 +75,7 @@ async def build(
     owner = new_owner()
     place, shared = place or settings.data_dir, settings.data_dir
     async with (
-        opening.open_database(settings) as database,
+        opening.open_database(settings, report) as database,
         opening.open_writer(settings, use=TokenUse(database), channels=channels) as writer,
         opening.open_knowledge(
             # The index is this process's own. The model cache is shared, and so are copies of
@@ -81,14 +86,13 @@ async def build(
             models=shared / "models",
             copies=shared / "sources",
             model=writer.model if writer else None,
+            fetch=partial(lay_out, UploadStore(database, DatabaseClock(database)), shared),
         ) as knowledge,
         Presence(database, owner),
     ):
         clock = DatabaseClock(database)
         await clock.synchronise()
-        if database.is_sqlite and (freed := await MessageStore(database, clock).free_all()):
-            # Of a process that was killed: nobody else can be working here.
-            logger.warning("%d lanes taken over", freed, extra={"event": "lanes_freed"})
+        await _take_over(database, clock, settings)
         yield wire(
             settings,
             database,
@@ -100,6 +104,14 @@ async def build(
             clock=clock,
             owner=owner,
         )
+
+
+async def _take_over(database: Database, clock: DatabaseClock, settings: Settings) -> None:
+    """Go on with what an earlier process left."""
+    await take_in(UploadStore(database, clock), settings.data_dir, settings.knowledge)
+    if database.is_sqlite and (freed := await MessageStore(database, clock).free_all()):
+        # Of a process that was killed: nobody else can be working here.
+        logger.warning("%d lanes taken over", freed, extra={"event": "lanes_freed"})
 
 
 def _with_place(settings: Settings, place: Path) -> Settings:
@@ -157,7 +169,7 @@ def _application(
     loads: ChatLoads,
     case_threads: CaseThreads,
 ) -> Application:
-    database, clock = base.database, base.clock
+    database, clock, privacy = base.database, base.clock, privacy_of(base)
     return Application(
         settings=base.settings,
         place=place,
@@ -168,9 +180,11 @@ def _application(
         conversations=base.conversations,
         transcripts=base.transcripts,
         inbox=inbox,
+        backlog=backlog_of(base),
         outbox=outbox,
         handoff=handoff,
         dead_letters=DeadLetterStore(database, clock),
+        gauges=GaugeStore(database, clock),
         jobs=base.jobs,
         loads=loads,
         case_threads=case_threads,
@@ -179,13 +193,15 @@ def _application(
         waiting=waiting_of(base),
         keys=KeyStore(database),
         changes=base.changes,
-        upkeep=upkeep_of(base),
+        privacy=privacy,
+        upkeep=upkeep_of(base, privacy),
         event_webhooks=event_webhooks_of(base),
         conversation_events=ConversationEventStore(database, clock),
         scopes=base.scopes,
         reloading=Reloading(base.answering.knowledge, plans_of(base.settings.knowledge)),
         teaching=teaching_of(base),
         reports=ReportStore(database),
+        uploads=UploadStore(database, clock),
         desk=desk_stores(database, clock),
         clock=clock,
     )

@@ -19,6 +19,7 @@ from kfbot.adapter import AdapterSettings, ChannelAdapter
 from kfbot.application import API_CHANNEL
 from kfbot.cases.threads import check_agents_chats
 from kfbot.errors import SettingsError
+from kfbot.extras import how_to_install
 from kfbot.permissions import check_knowledge
 from kfbot.settings import Settings, describe
 
@@ -54,6 +55,11 @@ def open_own_channel(name: str, settings: Settings) -> ChannelAdapter:
     if section["platform"] != "web":
         raise SettingsError(
             f"settings [channels.{name}]: the name is the server's own; take another one"
+        )
+    if name == API_CHANNEL and (section.keys() & {"consent_en", "consent_zh"}):
+        raise SettingsError(
+            "settings [channels.api]: who asks over HTTP shows the answer, and a consent text, by"
+            " itself: take it out here"
         )
     return open_channel(name, section, settings)
 
@@ -94,7 +100,7 @@ def adapter_type(platform: str) -> type[ChannelAdapter]:
         found: type[ChannelAdapter] = importlib.import_module(f"adapters.{platform}").ADAPTER
     except ModuleNotFoundError as error:
         raise SettingsError(
-            f"platform {platform} needs {error.name}: pip install 'kfbot[{platform}]'"
+            f"platform {platform} needs {error.name}: {how_to_install(platform)}"
         ) from None
     return found
 

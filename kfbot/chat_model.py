@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
 _HAN = re.compile(r"[\u3000-\u9fff\uf900-\ufaff\uff00-\uffef]")
@@ -39,6 +39,12 @@ class Usage:
         self.completion_tokens += other.completion_tokens
         self.first_token_ms = self.first_token_ms or other.first_token_ms
 
+    def added_to(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """What is stored with a turn, with this on top of what it took before."""
+        known = Usage(**{one.name: data[one.name] for one in fields(self) if one.name in data})
+        known.add(self)
+        return {**data, **known.as_data()}
+
     def as_data(self) -> dict[str, Any]:
         """What is stored with a turn; empty where no model was asked."""
         if not self.requests:
@@ -58,6 +64,10 @@ class ChatModel(Protocol):
     @property
     def context_tokens(self) -> int:
         """Tokens that a prompt and its completion may have together."""
+
+    @property
+    def fault(self) -> str:
+        """Why nothing can be completed now; "": as far as is known it can."""
 
     def complete(
         self,

@@ -139,7 +139,8 @@ class Turn:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     #: What an answer may be written from: first those that it was made of, one a citation.
     passages: tuple[Passage, ...] = ()
-    #: What it took of a chat model, as `Usage.as_data`, and "action": what was done; or empty.
+    #: What it took of a chat model, as `Usage.as_data`; "action": what was done, "offered": what
+    #: may have been meant; or empty.
     usage: Mapping[str, Any] = field(default_factory=dict)
 
     @property

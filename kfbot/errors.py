@@ -6,6 +6,7 @@ KfbotError
 │   ├── StoreUnavailable           locked, full or gone: nothing was stored, try later
 │   ├── RowUnreadable              a newer version wrote it, or it is damaged; the rest goes on
 │   ├── BackupFailed               there is no backup; the database is as it was
+│   ├── RestoreFailed              the backup is not put back; the database is as it was
 │   └── Conflict                   what was asked for clashes with what is stored
 ├── ChannelError                   (carries the channel)
 │   ├── ChannelUnavailable         try later (retry_after_seconds)
@@ -21,6 +22,7 @@ KfbotError
 │   └── CompletionInvalid          the model's text cannot be used
 │       └── CompletionUnsupported  its passages do not say it (carries what they lack)
 ├── ConversationChanged            somebody else moved the conversation on; read it again
+├── Overloaded                     more is asked than can be answered (retry_after_seconds)
 ├── ServerRefused                  the running server said no to a command
 └── AlreadyRunning                 another process owns the data folder
 """
@@ -55,6 +57,10 @@ class RowUnreadable(StoreError):
 
 class BackupFailed(StoreError):
     """A backup could not be made, or cannot be trusted; nothing is left of it."""
+
+
+class RestoreFailed(StoreError):
+    """A backup was not restored; the database is as it was."""
 
 
 class Conflict(StoreError):
@@ -143,6 +149,14 @@ class CompletionUnsupported(CompletionInvalid):
 
 class ConversationChanged(KfbotError):
     """The conversation is no longer in the state that this step needs."""
+
+
+class Overloaded(KfbotError):
+    """More is asked than can be answered; nothing was stored, and later there is room again."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(f"{message}: try again in {retry_after_seconds} s")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class ServerRefused(KfbotError):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 from standardwebhooks import Webhook
 
+from kfbot import metrics
 from kfbot.changes import Changes
 from kfbot.errors import StoreUnavailable
 from kfbot.event_webhook_settings import EventWebhookSettings
@@ -105,6 +106,7 @@ class EventWebhooks:
         if not error:
             logger.info("told %s of %s", delivery.webhook, delivery.type, extra=about)
             await self._store.settle(delivery, "delivered", status=status)
+            metrics.told(delivery.webhook, "delivered")
             return
         is_last = status == _GONE or delivery.attempts > len(RETRY_SECONDS)
         logger.log(
@@ -114,10 +116,12 @@ class EventWebhooks:
         )  # fmt: skip
         if is_last:
             await self._store.settle(delivery, "dead", status=status, error=error)
+            metrics.told(delivery.webhook, "dead")
             return
         wait = RETRY_SECONDS[delivery.attempts - 1] * random.uniform(0.8, 1.2)  # noqa: S311
         next_at = self._clock() + timedelta(seconds=wait)
         await self._store.settle(delivery, "pending", status=status, error=error, next_at=next_at)
+        metrics.told(delivery.webhook, "failed")
 
 
 async def post(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+from kfbot import metrics, tracing
 from kfbot.adapter import Capabilities, ChannelAdapter
 from kfbot.admin.admin import failed_command
 from kfbot.admin.commands import parse
@@ -21,6 +23,7 @@ from kfbot.etiquette import answerable
 from kfbot.logs import logging_context
 from kfbot.messages import InboundEvent, MessageReceived
 from kfbot.outbox import Outbox, backoff
+from kfbot.pace import Pace
 from kfbot.store.acceptance import Accepted
 from kfbot.store.lanes import Lane, elapsed_seconds
 from kfbot.store.messages import MessageStore
@@ -28,11 +31,13 @@ from kfbot.store.notices import LANE, conversation_notice
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.work import StoredEvent
 from kfbot.streaming import Streaming
+from kfbot.tracing import EventKey
 from kfbot.turn import Load, Outcome, failed_turn
+from kfbot.turn_log import TurnLog
 
 logger = logging.getLogger(__name__)
 
-#: Conversations that are worked on at the same time.
+#: Conversations that are worked on at the same time, at most.
 WORKERS = 32
 LEASE_SECONDS = 30.0
 #: A turn that went wrong so often becomes a handoff.
@@ -86,6 +91,8 @@ class Inbox:
         self._on_load = on_load
         self._wake = asyncio.Event()
         self._running: dict[Lane, asyncio.Task[None]] = {}
+        self._pace = Pace(WORKERS)
+        self._turns = TurnLog(clock)
         self._claiming = False
         self._stopping = False
 
@@ -95,7 +102,11 @@ class Inbox:
         Raises:
             StoreUnavailable: Nothing was stored.
         """
-        return await self._messages.accept(event)
+        began = time.perf_counter()
+        with tracing.first_span("accept", EventKey.of(event), channel=event.conversation.channel):
+            accepted = await self._messages.accept(event)
+        metrics.accepted(event, repeated=accepted.repeated, seconds=time.perf_counter() - began)
+        return accepted
 
     async def idle(self) -> bool:
         """True where no lane is worked on and none is ready to be."""
@@ -127,15 +138,24 @@ class Inbox:
 
     async def run(self) -> None:
         """Work until cancelled; then finish for a while what is running, and hand back the rest."""
-        keeping = asyncio.create_task(self._keep(), name="lane-keeper")
+        pacing = self._pace.keep(lambda: len(self._running), self.wake)
+        keeping = [
+            asyncio.create_task(self._keep(), name="lane-keeper"),
+            asyncio.create_task(pacing, name="lane-pace"),
+        ]
         try:
             while True:
                 await self._until_due()
                 self._wake.clear()
                 await self._start_ready()
         finally:
-            keeping.cancel()
+            for task in keeping:
+                task.cancel()
             await self._drain()
+
+    def _room(self) -> int:
+        """How many more lanes may be worked on."""
+        return min(WORKERS, self._pace.limit) - len(self._running)
 
     async def _until_due(self) -> None:
         """Wait until there may be a lane to work on and a worker for it."""
@@ -148,7 +168,7 @@ class Inbox:
                     await self._wake.wait()
 
     async def _idle_seconds(self) -> float:
-        if len(self._running) >= WORKERS:
+        if self._room() <= 0:
             return POLL_SECONDS
         try:
             ready_at = await self._messages.next_ready_at(
@@ -165,7 +185,7 @@ class Inbox:
 
     async def _start_ready(self) -> None:
         """Start on lanes that are ready, as many as there are workers for."""
-        if (room := WORKERS - len(self._running)) <= 0:
+        if (room := self._room()) <= 0:
             return
         self._claiming = True
         try:
@@ -240,6 +260,9 @@ class Inbox:
                 logger.info("lane lost: %s", error, extra={"event": "lane_lost"})
             except RowUnreadable as error:
                 await self._unreadable(lane, error)
+            except StoreUnavailable as error:
+                logger.error("lane postponed: %s", error, extra={"event": "lane_postponed"})
+                await self._hand_back(lane, backoff(1))
             except Exception:
                 logger.exception("lane postponed", extra={"event": "lane_postponed"})
                 await self._hand_back(lane, backoff(1))
@@ -250,7 +273,8 @@ class Inbox:
         with logging_context(channel=work.conversation.address.channel):
             later = None
             if work.unsent:
-                delivered = await self._outbox.deliver(lane, work.conversation, work.unsent[0])
+                unsent = work.unsent[0]
+                delivered = await self._turns.deliver(self._outbox, lane, work.conversation, unsent)
                 if delivered.wait_until is None:
                     return delivered.released
                 # What is due later holds up what is to be sent after it, but no turn.
@@ -275,14 +299,27 @@ class Inbox:
             await self._give_in(lane, conversation, batch)
             return False
         try:
-            async with self._streaming.showing(lane, conversation, batch.events) as on_text:
-                outcome = await self._dialogue.respond(conversation, batch, on_text=on_text)
-            await self._commit(lane, batch, outcome)
+            with tracing.following(EventKey.of(batch.events[0].event)):
+                await self._turn(lane, conversation, batch)
         except (StoreUnavailable, ConversationChanged):
             raise
         except Exception as error:
             return await self._failed(lane, conversation, batch, error)
         return False
+
+    async def _turn(self, lane: Lane, conversation: Conversation, batch: Batch) -> None:
+        channel = conversation.address.channel
+        with tracing.span("turn", channel=channel, conversation=conversation.id) as span:
+            async with self._streaming.showing(lane, conversation, batch.events) as on_text:
+                outcome = await self._dialogue.respond(conversation, batch, on_text=on_text)
+            if (turn := outcome.turn) is not None:
+                span.note(
+                    decision=turn.decision,
+                    reason=turn.reason,
+                    confidence=turn.confidence,
+                    knowledge_base=turn.knowledge_base or None,
+                )
+            await self._commit(lane, batch, outcome)
 
     async def _failed(
         self, lane: Lane, conversation: Conversation, batch: Batch, error: Exception
@@ -306,6 +343,7 @@ class Inbox:
             # The conversation must go on without it.
             logger.exception("event given up", extra={"event": "event_dead"})
             await self._outcomes.give_up([event.inbox_id for event in batch.events])
+            metrics.events_dead(len(batch.events))
 
     async def _unreadable(self, lane: Lane, error: RowUnreadable) -> None:
         """Leave it to a newer version for a while; then it is given up and the lane goes on."""
@@ -320,14 +358,16 @@ class Inbox:
                 await self._hand_back(lane, backoff(attempts))
                 return
             await self._outcomes.give_up([error.row_id])
+            metrics.events_dead(1)
             await self._hand_back(lane)
         except StoreUnavailable as gone:
             logger.error("no work: %s", gone, extra={"event": "store_unavailable"})
 
     async def _commit(self, lane: Lane, batch: Batch, outcome: Outcome) -> None:
         capabilities = self._capabilities(outcome)
-        case = await self._outcomes.commit(lane, batch.events, outcome, capabilities)
-        _log_turn(outcome)
+        with tracing.span("commit"), metrics.stage("commit"):
+            case = await self._outcomes.commit(lane, batch.events, outcome, capabilities)
+        self._turns.committed(lane, batch.events[0], outcome, case, capabilities)
         if outcome.load is not None:
             self._on_load(outcome.load)
         if case is not None:
@@ -355,14 +395,3 @@ def _apology(conversation: Conversation, batch: Batch) -> Outcome:
         # No matter for a person of the customers' service: the log says what went wrong.
         return failed_command(conversation, batch.event.text)
     return failed_turn(conversation, batch.event.text)
-
-
-def _log_turn(outcome: Outcome) -> None:
-    if (turn := outcome.turn) is not None:
-        logger.info(
-            "turn: %s, confidence %.2f, %.0f ms",
-            turn.decision,
-            turn.confidence,
-            turn.timings_ms.get("total", 0.0),
-            extra={"event": "turn_finished", "decision": turn.decision},
-        )

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from kfbot.calibration import Calibration
+from kfbot.knowledge_settings import PrivateKinds
 
 PassageKind = Literal["faq", "document"]
 
@@ -90,6 +91,8 @@ class KnowledgeStatus:
     counts: Mapping[str, int] = field(default_factory=dict)
     #: True: it was taken back, and is loaded again only by hand.
     rolled_back: bool = False
+    #: Why the last load by this process failed; "": it did not.
+    fault: str = ""
     #: Entries by hand, among the documents; see `LoadReport.overridden`.
     added: int = 0
     overridden: tuple[str, ...] = ()
@@ -232,8 +235,10 @@ class KnowledgeBase(Protocol):
             KnowledgeBaseUnavailable: They cannot be embedded now.
         """
 
-    async def masked(self, texts: Sequence[str]) -> tuple[str, ...]:
-        """The texts with private data of every kind masked, for what leaves the house."""
+    async def masked(
+        self, texts: Sequence[str], kinds: PrivateKinds | None = None
+    ) -> tuple[str, ...]:
+        """The texts with private data masked: of these kinds, or of every kind there is."""
 
     async def fingerprint(self, name: str) -> str:
         """Differs once a file of its local sources does; files are not opened for it."""

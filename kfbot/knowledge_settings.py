@@ -43,6 +43,8 @@ def _known_source(source: str) -> str:
 #: The kinds of `knowledge.cleaning.masking`.
 PrivateData = Literal["email", "id_card", "iban", "bank_card", "us_ssn", "passport",
     "mobile", "phone", "ip", "plate", "address", "name"]  # fmt: skip
+#: Kinds, or those that `knowledge.cleaning.masking` masks by default.
+PrivateKinds = tuple[PrivateData, ...] | Literal["default"]
 
 
 class FieldSettings(Section):
@@ -77,7 +79,7 @@ class KnowledgeSettings(Section):
     #: Loaded soon after a file of a local source has changed.
     reload_on_change: bool = False
     #: Private data masked before anything is stored: kinds, or "default"; see docs/cleaning.md.
-    mask: tuple[PrivateData, ...] | Literal["default"] = "default"
+    mask: PrivateKinds = "default"
     #: What is never masked: "400-123-4567", "*@example.com".
     keep: tuple[str, ...] = ()
     #: Questions that the chat model writes for each chunk of a document, and that it is found by

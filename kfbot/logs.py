@@ -6,10 +6,15 @@ import json
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
+
+from kfbot.errors import KfbotError
+from kfbot.metrics import CountingHandler
 
 #: What ends a line, moves a terminal's cursor or turns the direction of writing.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -31,7 +36,7 @@ def configure_logging(form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, CountingHandler()]
     root.setLevel(logging.WARNING)
     for name in ("kfbot", "adapters", "knowledge"):
         logging.getLogger(name).setLevel(logging.INFO)
@@ -42,23 +47,61 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     return ({"event": event} if event else {}) | _context.get({})
 
 
-class _Text(logging.Formatter):
+class Discreet(logging.Formatter):
+    """A formatter that shows where an error came from, and of its text only what is our own.
+
+    The text of a foreign error may quote anything: a row, an address with its key, the words of a
+    customer. Its type and the lines of code that it passed are shown.
+    """
+
+    def formatException(
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None]
+        | tuple[None, None, None],
+    ) -> str:
+        """The errors behind one another, without the text of foreign ones."""
+        return "".join(_lines_of(ei[1], set())).rstrip() if ei[1] is not None else ""
+
+    def message_of(self, record: logging.LogRecord) -> str:
+        """What the record says."""
+        message = record.getMessage()
+        # Behind its first line asyncio shows tasks, with their errors as they print themselves.
+        return message.partition("\n")[0] if record.name == "asyncio" else message
+
+
+def _lines_of(error: BaseException, seen: set[int]) -> Iterator[str]:
+    seen.add(id(error))
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None and id(before) not in seen:
+        yield from _lines_of(before, seen)
+        yield "\n"
+    yield "Traceback (most recent call last):\n"
+    yield from traceback.format_tb(error.__traceback__)
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    yield f"{name}: {_one_line(str(error))}\n" if isinstance(error, KfbotError) else f"{name}\n"
+    for part in getattr(error, "exceptions", ()) if isinstance(error, BaseExceptionGroup) else ():
+        yield from (f"  {line}" for line in _lines_of(part, seen))
+
+
+class _Text(Discreet):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
-        line = f"{at} {record.levelname.lower():7} " + _one_line(f"{record.getMessage()}  {fields}")
+        line = f"{at} {record.levelname.lower():7} " + _one_line(
+            f"{self.message_of(record)}  {fields}"
+        )
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line.rstrip()
 
 
-class _Json(logging.Formatter):
+class _Json(Discreet):
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": self.message_of(record),
             **_fields(record),
         }
         if record.exc_info:

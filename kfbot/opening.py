@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,14 +18,30 @@ from kfbot.grounding.writing import Writer
 from kfbot.knowledge_base import KnowledgeBase, Progress
 from kfbot.knowledge_models import open_embedding, open_reranking
 from kfbot.settings import QdrantSettings, Settings
+from kfbot.store.backup import back_up_before_upgrade
 from kfbot.store.engine import Database
+from kfbot.store.schema import find_schema
 from kfbot.store.token_use import TokenUse
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database of the settings, its schema up to date."""
-    async with Database(settings.database_url) as database:
+async def open_database(
+    settings: Settings, report: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[Database]:
+    """The database of the settings, its schema up to date.
+
+    Before SQLite is upgraded it is copied to backups/; `report` is told so.
+
+    Raises:
+        BackupFailed: It could not be copied, and was not upgraded.
+        StoreUnavailable: It cannot be used, or a newer kfbot made it.
+    """
+    url = settings.database_url
+    schema = await find_schema(url)
+    copy = await asyncio.to_thread(back_up_before_upgrade, url, schema, datetime.now(UTC))
+    if copy is not None:
+        report(f"The schema is upgraded from {schema.current} to {schema.newest}; before: {copy}")
+    async with Database(url) as database:
         await database.upgrade()
         yield database
 
@@ -38,6 +55,7 @@ async def open_knowledge(
     models: Path | None = None,
     copies: Path | None = None,
     model: ChatModel | None = None,
+    fetch: Callable[[str], Awaitable[None]] | None = None,
 ) -> AsyncIterator[KnowledgeBase]:
     """The knowledge base of the settings, ready to be asked and loaded.
 
@@ -45,6 +63,7 @@ async def open_knowledge(
         models: The model cache, instead of the one in the data folder.
         copies: Where copies of remote sources lie, instead of the data folder.
         model: Writes questions that chunks answer, where the settings want them.
+        fetch: Gets sources of a knowledge base ready, before each load of it.
     """
     # LlamaIndex takes seconds to import; commands that talk to a server do without it.
     from kfbot.store.chunks import KnowledgeStore
@@ -68,6 +87,7 @@ async def open_knowledge(
             engine=engine,
             reranking=reranking,
             ask=partial(questions_for, model) if model else None,
+            fetch=fetch,
         ) as knowledge,
     ):
         yield knowledge

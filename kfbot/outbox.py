@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from kfbot import metrics, tracing
 from kfbot.adapter import ChannelAdapter
 from kfbot.cases.posts import is_unopened
 from kfbot.cases.threads import CaseThreads
@@ -45,6 +47,8 @@ class Delivered:
     released: bool = False
     #: It has to wait until then, and what follows it too.
     wait_until: datetime | None = None
+    #: The platform took it; False tells nothing of what came of it.
+    sent: bool = field(default=False, compare=False)
 
 
 def backoff(attempts: int, *, retry_after_seconds: float | None = None) -> timedelta:
@@ -105,18 +109,22 @@ class Outbox:
         # From here to the platform's door there is nothing to wait for.
         if not lane.is_fresh():
             raise ConversationChanged(f"the lease of lane {lane.conversation_id} is too old")
+        channel = stored.message.conversation.channel
         with logging_context(message_id=stored.message.id):
             try:
                 if not await self._is_ready(lane, conversation, stored):
                     return Delivered()
-                receipt = await self._send(stored)
+                began = time.perf_counter()
+                with tracing.span("send", channel=channel, message=stored.message.id):
+                    receipt = await self._send(stored)
             except ChannelError as error:
                 return await self._failed(conversation, stored, error)
-        self.stopped.pop(stored.message.conversation.channel, None)
+        self.stopped.pop(channel, None)
         released = await self._messages.sent(lane, stored, receipt)
+        metrics.sent(channel, time.perf_counter() - began)
         if self._threads is not None:
             await self._threads.sent(conversation, stored)
-        return Delivered(released=released)
+        return Delivered(released=released, sent=True)
 
     async def _is_ready(
         self, lane: Lane, conversation: Conversation, stored: StoredMessage
@@ -189,6 +197,7 @@ class Outbox:
             self.stopped[error.channel] = str(error)
         if _is_final(conversation, error, now - stored.created_at):
             await self._messages.not_sent(stored, str(error), retry_at=None)
+            metrics.message_dead(error.channel)
             logger.error("given up: %s", error, extra={"event": "message_dead"})
             return Delivered()
         pause = backoff(
@@ -196,6 +205,7 @@ class Outbox:
             retry_after_seconds=getattr(error, "retry_after_seconds", None),
         )
         await self._messages.not_sent(stored, str(error), retry_at=now + pause)
+        metrics.postponed(error.channel)
         logger.warning("not sent: %s", error, extra={"event": "message_postponed"})
         return Delivered(wait_until=now + pause)
 

@@ -1,12 +1,11 @@
-"""The only reader of the environment and of kfbot.toml.
+"""What an operator can set, and how it is read: once, and passed down.
 
-Order: arguments, environment (`KFBOT_`, nested by `__`), `kfbot.toml`. Read once, passed down.
+Order: arguments, environment (`kfbot.environment`), `kfbot.toml`.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -31,6 +30,7 @@ from pydantic_settings import (
 
 from kfbot.action_settings import ActionName, ActionSettings
 from kfbot.actions.phrases import meaning_of
+from kfbot.environment import read_environment
 from kfbot.errors import SettingsError
 from kfbot.event_webhook_settings import EventWebhookName, EventWebhookSettings
 from kfbot.handoff.settings import HandoffSettings
@@ -42,6 +42,8 @@ from kfbot.model_settings import (
     RerankerSettings,
     Section,
 )
+from kfbot.overload_settings import OverloadSettings
+from kfbot.privacy_settings import PrivacySettings
 from kfbot.slot_settings import SlotName, SlotSettings
 
 #: Channels that need no section: the chat page, the HTTP API, `kfbot chat`.
@@ -67,6 +69,8 @@ class WebSettings(Section):
     #: Bearer tokens of the HTTP API, long and random. Needed on every address but
     #: loopback.
     tokens: tuple[Annotated[SecretStr, Field(min_length=1)], ...] = ()
+    #: A bearer token that is good for /metrics and the words of /readyz, and for nothing else.
+    metrics_token: SecretStr = SecretStr("")
     #: Proxies whose X-Forwarded-For is believed where failed sign-ins are counted: addresses,
     #: or networks as 10.0.0.0/8.
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = ("127.0.0.1", "::1")
@@ -96,6 +100,20 @@ def _http_address(url: str) -> str:
     raise ValueError("write https://HOST:PORT or http://HOST:PORT, the key into api_key")
 
 
+def _receiver(url: str) -> str:
+    """The root of an address as it is.
+
+    Raises:
+        ValueError: It is none, or holds a password.
+    """
+    parts = urlsplit(url)
+    if not url or (
+        parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    ):
+        return url.rstrip("/").removesuffix("/v1/traces")
+    raise ValueError("write https://HOST:PORT or http://HOST:PORT")
+
+
 class QdrantSettings(Section):
     """`[qdrant]`: a server that holds what is searched, instead of the data folder."""
 
@@ -121,6 +139,15 @@ class QdrantSettings(Section):
         if self.write_consistency_factor > self.replication_factor:
             raise ValueError("write_consistency_factor is greater than replication_factor")
         return self
+
+
+class TracingSettings(Section):
+    """`[tracing]`: where traces of turns go."""
+
+    #: Receiver of OTLP over HTTP, http://HOST:4318; empty: nothing is traced.
+    endpoint: Annotated[str, AfterValidator(_receiver)] = ""
+    #: So many of all conversations' events are traced: 0 to 1.
+    sample_ratio: float = Field(default=1.0, gt=0, le=1)
 
 
 class DecisionSettings(Section):
@@ -150,8 +177,11 @@ class Settings(BaseSettings):
     actions: dict[ActionName, ActionSettings] = Field(default_factory=dict)
     event_webhooks: dict[EventWebhookName, EventWebhookSettings] = Field(default_factory=dict)
     qdrant: QdrantSettings = QdrantSettings()
+    tracing: TracingSettings = TracingSettings()
     decision: DecisionSettings = DecisionSettings()
     handoff: HandoffSettings = HandoffSettings()
+    overload: OverloadSettings = OverloadSettings()
+    privacy: PrivacySettings = PrivacySettings()
     #: "text" for people, "json" for machines.
     log_format: str = Field(default="text", pattern="^(text|json)$")
 
@@ -218,7 +248,7 @@ def load_settings(
     """
     file, named = _settings_file(path)
     found = _read_toml(file) if named or file.is_file() else {}
-    environment = _environment()
+    environment = read_environment(Settings.model_fields)
     merged = _merge(_merge(found, environment), dict(overrides or {}))
     try:
         settings = Settings(**merged)
@@ -258,6 +288,11 @@ def _known_names(model: type[BaseModel], location: Sequence[int | str]) -> list[
     return list(model.model_fields)
 
 
+def find_settings_file(path: Path | None = None) -> Path:
+    """The file that `load_settings` reads; it need not be there."""
+    return _settings_file(path)[0]
+
+
 def _settings_file(path: Path | None) -> tuple[Path, bool]:
     if path is None and (named := os.environ.get("KFBOT_SETTINGS")):
         path = Path(named)
@@ -280,45 +315,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise SettingsError(f"settings file {file} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"settings file {file} is not valid TOML: {error}") from error
-
-
-def _environment() -> dict[str, Any]:
-    """What the environment sets, nested; names there know neither case nor hyphens."""
-    found: dict[str, Any] = {}
-    known = {f"KFBOT_{name.upper()}" for name in Settings.model_fields}
-    for name in sorted(os.environ):
-        shouted = name.upper()
-        if not shouted.startswith("KFBOT_") or _is_no_setting(shouted):
-            continue
-        if shouted.split("__")[0] not in known:
-            nearest = difflib.get_close_matches(shouted, known, n=1, cutoff=0.0)
-            raise SettingsError(f"unknown setting {name}, did you mean {nearest[0]}?")
-        _put(found, name, _value(os.environ[name]))
-    return found
-
-
-def _is_no_setting(name: str) -> bool:
-    """The settings file's own name, and what only tests read."""
-    return name == "KFBOT_SETTINGS" or name.startswith("KFBOT_TEST_")
-
-
-def _put(found: dict[str, Any], name: str, value: Any) -> None:
-    *sections, last = name.lower().removeprefix("kfbot_").split("__")
-    for section in sections:
-        found = found.setdefault(section, {})
-        if not isinstance(found, dict):
-            raise SettingsError(f"{name}: KFBOT_{section.upper()} is set too, and is no section")
-    found[last] = value
-
-
-def _value(text: str) -> Any:
-    """Lists and sections may be written as JSON; whatever else is text for the validation."""
-    if not text.lstrip().startswith(("[", "{")):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    except RecursionError:
+        raise SettingsError(f"settings file {file} is nested too deeply") from None
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from kfbot.adapter import Capabilities
+from kfbot.markup import plain
 from kfbot.turn import Reply
 
 #: Where a text is cut best, the best first.
@@ -21,7 +22,8 @@ def shape(reply: Reply, capabilities: Capabilities) -> tuple[str, ...]:
     text = reply.text
     choices = [button for button in reply.buttons if button.action == "choice"]
     if choices and not capabilities.buttons:
-        numbered = [f"{n}. {button.label}" for n, button in enumerate(choices, start=1)]
+        # A choice is called as documents call themselves: that is no markup of ours.
+        numbered = [f"{n}. {plain(button.label)}" for n, button in enumerate(choices, start=1)]
         text = "\n".join([text, *numbered])
     return split(text, capabilities.text_length)
 

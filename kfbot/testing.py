@@ -24,6 +24,7 @@ from kfbot.knowledge_base import (
     Progress,
     Retrieval,
 )
+from kfbot.knowledge_settings import PrivateKinds
 from kfbot.language import language_of
 from kfbot.messages import ConversationId, DeliveryReceipt, InboundEvent, OutboundMessage
 
@@ -177,7 +178,9 @@ class FakeKnowledgeBase:
             groups.setdefault(frozenset(question.lower().split()), []).append(place)
         return tuple(sorted((tuple(group) for group in groups.values()), key=len, reverse=True))
 
-    async def masked(self, texts: Sequence[str]) -> tuple[str, ...]:
+    async def masked(
+        self, texts: Sequence[str], kinds: PrivateKinds | None = None
+    ) -> tuple[str, ...]:
         return tuple(re.sub(r"\d{11}", "[mobile]", text) for text in texts)
 
     async def fingerprint(self, name: str) -> str:
@@ -247,6 +250,7 @@ class FakeChatModel:
     completions: list[str]
     prompts: list[Sequence[ChatMessage]] = field(default_factory=list)
     context_tokens: int = 8192
+    fault: str = ""
     closed: bool = False
 
     async def complete(

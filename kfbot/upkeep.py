@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from kfbot.errors import StoreUnavailable
+from kfbot.privacy import Privacy
 from kfbot.store.clock import DatabaseClock
 from kfbot.store.engine import Database
 from kfbot.store.messages import MessageStore
@@ -38,12 +39,14 @@ class Upkeep:
         clock: Callable[[], datetime],
         *,
         keep: timedelta,
+        privacy: Privacy,
     ) -> None:
         """`keep`: rows are kept for so long; `clock` is kept right if it is the database's."""
         self._database = database
         self._messages = messages
         self._clock = clock
         self._keep = keep
+        self._privacy = privacy
         self._is_behind = False
 
     async def run(self) -> None:
@@ -66,6 +69,7 @@ class Upkeep:
             logger.info(
                 "rows purged: %s", counts, extra={"event": "rows_purged", "removed": removed}
             )
+        await self._privacy.keep_up()
 
     async def keep_time(self) -> None:
         """Follow the database's clock; if it went back, what waits for a time waits no longer.

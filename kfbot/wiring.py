@@ -12,6 +12,7 @@ from kfbot.admin.admin import Admin
 from kfbot.admin.loads import ChatLoads
 from kfbot.answer import Answering
 from kfbot.application import API_CHANNEL
+from kfbot.backlog import Backlog
 from kfbot.cases.summarising import Summarising
 from kfbot.cases.talk import CaseTalk
 from kfbot.cases.threads import agents_chats
@@ -28,11 +29,14 @@ from kfbot.learning.teaching import Teaching
 from kfbot.manners import Manners
 from kfbot.outbox import Outbox
 from kfbot.permissions import Permissions, scopes_of
+from kfbot.privacy import Privacy
 from kfbot.settings import Settings
 from kfbot.store.accounts import AccountStore
 from kfbot.store.action_memory import ActionMemory
 from kfbot.store.audit import AuditStore
+from kfbot.store.backlog import BacklogStore
 from kfbot.store.case_threads import CaseThreadStore
+from kfbot.store.consent import Notice
 from kfbot.store.conversation_events import ConversationEventStore
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.engine import Database
@@ -98,7 +102,6 @@ def base_of(
         slots=answering.slots,
     )
     escalation = _escalation(settings, database, conversations, channels, clock)
-    memory = ActionMemory(database, clock)
     return Base(
         settings=settings,
         database=database,
@@ -114,11 +117,28 @@ def base_of(
         messages=_messages(database, channels, clock),
         conversations=conversations,
         transcripts=transcripts,
-        outcomes=OutcomeStore(database, clock),
+        outcomes=OutcomeStore(database, clock, notices_of(channels)),
         threads=CaseThreadStore(database, clock),
         jobs=JobStore(database, clock, owner),
         escalation=escalation,
-        actions=Actions(settings.actions, settings.slots, memory, escalation, clock),
+        actions=_actions(settings, database, answering, escalation, clock),
+    )
+
+
+def _actions(
+    settings: Settings,
+    database: Database,
+    answering: Answering,
+    escalation: Escalation,
+    clock: Callable[[], datetime],
+) -> Actions:
+    return Actions(
+        settings.actions,
+        settings.slots,
+        ActionMemory(database, clock),
+        escalation,
+        clock,
+        model=answering.writer.model if answering.writer else None,
     )
 
 
@@ -235,6 +255,12 @@ def _streaming(base: Base) -> Streaming:
     return Streaming(drafts, watched, base.clock, base.settings.chat_model)
 
 
+def backlog_of(base: Base) -> Backlog:
+    """Who is let in while much waits."""
+    store = BacklogStore(base.database, base.clock, _served(base.channels))
+    return Backlog(store, base.settings.overload)
+
+
 def waiting_of(base: Base) -> Waiting:
     """What is done while customers wait for a person."""
     common = base.settings.handoff
@@ -262,10 +288,31 @@ def event_webhooks_of(base: Base) -> EventWebhooks:
     return EventWebhooks(base.settings.event_webhooks, store, base.changes, base.clock)
 
 
-def upkeep_of(base: Base) -> Upkeep:
+def upkeep_of(base: Base, privacy: Privacy) -> Upkeep:
     """What a server does beside its work."""
     keep = timedelta(days=base.settings.database.keep_finished_days)
-    return Upkeep(base.database, base.messages, base.clock, keep=keep)
+    return Upkeep(base.database, base.messages, base.clock, keep=keep, privacy=privacy)
+
+
+def privacy_of(base: Base) -> Privacy:
+    """What is kept of customers."""
+    days = {name: one.settings.keep_conversations_days for name, one in base.channels.items()}
+    return Privacy(
+        base.database,
+        base.answering.knowledge,
+        base.clock,
+        settings=base.settings,
+        keep_days={name: number for name, number in days.items() if number is not None},
+    )
+
+
+def notices_of(channels: Mapping[str, ChannelAdapter]) -> dict[str, Notice]:
+    """What customers are told before their first answer, by channel."""
+    told = {
+        name: Notice(en=one.settings.consent_en, zh=one.settings.consent_zh)
+        for name, one in channels.items()
+    }
+    return {name: notice for name, notice in told.items() if notice.en or notice.zh}
 
 
 def _served(channels: Mapping[str, ChannelAdapter]) -> Collection[str] | None:

@@ -6,11 +6,13 @@ its name; it is derived from SQL and may be thrown away at any time.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
@@ -240,6 +242,34 @@ class Index:
         """Release files and memory."""
         self._documents.close()
         self._points.close()
+
+
+async def opened(open_index: Callable[[Path, Stamp], Index], folder: Path, stamp: Stamp) -> Index:
+    """Open an index in a thread; where nobody waits for it any more it is closed again.
+
+    Raises:
+        KnowledgeBaseUnavailable: It must be built again.
+    """
+    found: Future[Index] = Future()
+
+    def open_it() -> None:
+        try:
+            found.set_result(open_index(folder, stamp))
+        except Exception as error:
+            found.set_exception(error)
+
+    try:
+        await asyncio.to_thread(open_it)
+    except asyncio.CancelledError:
+        # The thread goes on all the same.
+        found.add_done_callback(_close)
+        raise
+    return found.result()
+
+
+def _close(opened: Future[Index]) -> None:
+    if opened.exception() is None:
+        opened.result().close()
 
 
 def folder_of(data_dir: Path, knowledge_base: str) -> Path:

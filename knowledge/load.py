@@ -7,7 +7,7 @@ import importlib
 import logging
 import secrets
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -23,12 +23,13 @@ from kfbot.knowledge_base import (
     Progress,
     Retrieval,
 )
+from kfbot.knowledge_settings import PrivateKinds
 from kfbot.language import language_of
 from kfbot.store.calibrations import CalibrationStore
 from kfbot.store.chunks import KnowledgeStore
 from knowledge.alike import group_alike, said
 from knowledge.asked import Ask
-from knowledge.by_hand import entry_of, overridden_in, pending_entry, said_of
+from knowledge.by_hand import entry_of, pending_entry
 from knowledge.calibrated import Calibrations
 from knowledge.cleaning.masking import mask_texts
 from knowledge.earlier import embedded
@@ -36,6 +37,7 @@ from knowledge.embedding import BatchingEmbedder, Embedder
 from knowledge.freshness import fingerprint
 from knowledge.intake import Intake
 from knowledge.loading import parsed_folder, prepare_load
+from knowledge.noting import noted
 from knowledge.points import Engine, PointsMissing
 from knowledge.ranking import Question
 from knowledge.remembered import forget
@@ -43,6 +45,7 @@ from knowledge.reranking import Reranking
 from knowledge.routing import SEARCHED
 from knowledge.service import Service
 from knowledge.shard import Embedded
+from knowledge.status import status_of
 from knowledge.vectors import Vectors, key_of
 
 if TYPE_CHECKING:
@@ -71,6 +74,7 @@ class Knowledge:
         engine: Engine = _EMBEDDED,
         reranking: Reranking | None = None,
         ask: Ask | None = None,
+        fetch: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         """Prepare, without reading anything.
 
@@ -83,6 +87,7 @@ class Knowledge:
             engine: Keeps the points of the indexes; closed by its owner, after this.
             reranking: Orders what is found; closed by its owner, after this.
             ask: Writes questions that chunks answer, where the intake wants them.
+            fetch: Gets sources of a knowledge base ready, before they are read.
         """
         self._intakes = dict(intakes)
         self._cache = cache or data_dir / "sources"
@@ -92,10 +97,12 @@ class Knowledge:
         self._key = key_of(embedder)
         self._reranking = reranking
         self._ask = ask
+        self._fetch = fetch
         signals = signals_version(reranking.key if reranking else "")
         self._calibrations = Calibrations(CalibrationStore(store.database), self._key, signals)
         self._service = Service(self._intakes, store, embedder, data_dir, engine)
         self._loading = asyncio.Lock()
+        self._faults: dict[str, str] = {}
         self._retrieval: ModuleType | None = None
 
     async def __aenter__(self) -> Self:
@@ -159,7 +166,9 @@ class Knowledge:
         vector, before = await embedded(query, earlier, embed, standalone=standalone)
         embed_ms = (time.perf_counter() - began) * 1000
         question = Question.of(query, before.mixed_into(vector))
+        began = time.perf_counter()
         likely = await self._service.guide.choose(question, serving)
+        route_ms = (time.perf_counter() - began) * 1000
         self._service.require_whole(likely)
         async with self._service.shelf.borrow(likely) as indexes:
             try:
@@ -172,7 +181,7 @@ class Knowledge:
         return replace(
             found,
             calibrations=self._calibrations.in_force(likely),
-            timings_ms={"embed": embed_ms, **found.timings_ms},
+            timings_ms={"embed": embed_ms, "route": route_ms, **found.timings_ms},
         )
 
     async def load(
@@ -190,7 +199,11 @@ class Knowledge:
         """
         chosen = self._chosen(names)
         async with self._loading:
-            return tuple([await self._load_one(name, progress or _ignore) for name in chosen])
+            reports = []
+            for name in chosen:
+                with noted(name, self._faults):
+                    reports.append(await self._load_one(name, progress or _ignore))
+            return tuple(reports)
 
     async def roll_back(self, name: str) -> int:
         """Put the generation before in force again, and return its number.
@@ -260,9 +273,11 @@ class Knowledge:
         self._chosen((name,))
         return tuple(entry_of(stored) for stored in await self._store.entries(name))
 
-    async def masked(self, texts: Sequence[str]) -> tuple[str, ...]:
-        """The texts with private data of every kind masked, for what leaves the house."""
-        return await asyncio.to_thread(mask_texts, texts)
+    async def masked(
+        self, texts: Sequence[str], kinds: PrivateKinds | None = None
+    ) -> tuple[str, ...]:
+        """The texts with private data masked: of these kinds, or of every kind there is."""
+        return await asyncio.to_thread(mask_texts, texts, kinds)
 
     async def alike(self, questions: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """Group questions that mean the same, also across languages: places in `questions`.
@@ -324,25 +339,11 @@ class Knowledge:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        return tuple([await self._status_of(name) for name in self._intakes])
-
-    async def _status_of(self, name: str) -> KnowledgeStatus:
-        state = await self._store.state(name)
-        overrides = await overridden_in(self._store, name) if state.added else {}
-        return KnowledgeStatus(
-            name=state.name,
-            documents=state.documents,
-            chunks=state.chunks,
-            questions=state.questions,
-            generation=state.generation,
-            loaded_at=state.loaded_at,
-            unreadable=state.unreadable,
-            counts=state.counts,
-            rolled_back=state.rolled_back,
-            added=state.added,
-            overridden=said_of(overrides),
-            calibration=self._calibrations.stored(state.name),
-            calibration_is_stale=self._calibrations.is_stale(state.name),
+        return tuple(
+            [
+                await status_of(name, self._store, self._calibrations, self._faults)
+                for name in self._intakes
+            ]
         )
 
     def _chosen(self, names: Collection[str] | None) -> tuple[str, ...]:
@@ -365,6 +366,8 @@ class Knowledge:
 
     async def _load_one(self, name: str, progress: Progress) -> LoadReport:
         async with self._store.loading(name) as check:
+            if self._fetch is not None:
+                await self._fetch(name)
             load, report = await prepare_load(
                 name, self._intakes[name], self._store, self._embedder, self._cache, progress,
                 self._ask,

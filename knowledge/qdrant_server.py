@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from kfbot.errors import KnowledgeBaseUnavailable, SettingsError
+from kfbot.extras import how_to_install
 from knowledge.points import EngineAway
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def require_extra() -> None:
         is_whole = False
     if not is_whole:
         raise SettingsError(
-            "settings [qdrant]: a server's client is not installed: pip install 'kfbot[qdrant]'"
+            f"settings [qdrant]: a server's client is not installed: {how_to_install('qdrant')}"
         )
 
 

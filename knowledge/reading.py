@@ -16,7 +16,7 @@ from knowledge.formats import read_file
 from knowledge.formats.contract import Found
 
 #: Raise it when the readers or the cleaning make something else of the same file.
-VERSION = "3"
+VERSION = "4"
 _SHOWN_CHARS = 80
 
 

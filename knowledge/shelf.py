@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kfbot.errors import KnowledgeBaseUnavailable
-from knowledge.index import Index, Stamp
+from knowledge.index import Index, Stamp, opened
 
 logger = logging.getLogger(__name__)
 
@@ -107,9 +107,7 @@ class Shelf:
             async with place.opening:
                 if place.index is None:
                     try:
-                        place.index = await asyncio.to_thread(
-                            self._open_index, place.folder, place.stamp
-                        )
+                        place.index = await opened(self._open_index, place.folder, place.stamp)
                     except KnowledgeBaseUnavailable as error:
                         logger.error("%s", error, extra={"event": "index_damaged"})
                         self._drop(place)

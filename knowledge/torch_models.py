@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from kfbot.errors import KnowledgeBaseUnavailable
+from kfbot.extras import how_to_install
 
 
 def torch_and_transformers(needed_by: str) -> tuple[Any, Any]:
@@ -21,5 +22,5 @@ def torch_and_transformers(needed_by: str) -> tuple[Any, Any]:
         return import_module("torch"), import_module("transformers")
     except ImportError as error:
         raise KnowledgeBaseUnavailable(
-            f"{needed_by} needs torch: `pip install 'kfbot[model]'`."
+            f"{needed_by} needs torch: `{how_to_install('model')}`."
         ) from error

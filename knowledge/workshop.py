@@ -25,6 +25,7 @@ from knowledge.index import (
     Index,
     Stamp,
     folder_of,
+    opened,
     read_base,
     read_prepared,
     remove_old,
@@ -115,7 +116,7 @@ class Workshop:
         progress("indexing", 0, 1)
         made = await self._build(stamp)
         progress("indexing", 1, 1)
-        return await asyncio.to_thread(self.open, made, stamp)
+        return await opened(self.open, made, stamp)
 
     async def settle(self, stamp: Stamp, before: Stamp | None, *, last: bool) -> None:
         """Drop what is no longer needed once an index is in service; see `Engine.settle`."""
@@ -138,7 +139,7 @@ class Workshop:
     async def _opened(self, stamp: Stamp) -> Index | None:
         """The index if it is whole."""
         try:
-            index = await asyncio.to_thread(self.open, self.folder(stamp), stamp)
+            index = await opened(self.open, self.folder(stamp), stamp)
         except KnowledgeBaseUnavailable as error:
             logger.info("index is made: %s", error, extra={"event": "index_build"})
             return None

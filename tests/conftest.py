@@ -61,10 +61,12 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 def own_logging() -> Iterator[None]:
     """A command that runs inside of a test logs to its terminal, which is gone after the test."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    ours = [root, *(logging.getLogger(name) for name in ("kfbot", "adapters", "knowledge"))]
+    handlers, levels = root.handlers[:], [one.level for one in ours]
     yield
     root.handlers[:] = handlers
-    root.setLevel(level)
+    for one, level in zip(ours, levels, strict=True):
+        one.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,8 @@ from kfbot.messages import Citation, OutboundMessage
 #: Letters that would be marks in the name of a source.
 _MARKS = re.compile(r"[\\`*_\[\]<>&]")
 _URL = re.compile(r"https?://[^\s<>]+")
+#: Begins a picture in CommonMark.
+_PICTURE = re.compile(r"(?<!\\)!(?=\[)")
 #: A button shows so much.
 _TITLE_LENGTH = 120
 
@@ -52,7 +54,9 @@ def _numbered(message: OutboundMessage) -> str:
 
 
 def _with_sources(message: OutboundMessage) -> str:
-    text = message.text.strip()
+    # A document's picture is at another server, which would learn who looks at it: a link is not
+    # followed before somebody wants to.
+    text = _PICTURE.sub("", message.text.strip())
     if not text or not message.citations:
         return text
     named = [

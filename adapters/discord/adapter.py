@@ -1,26 +1,47 @@
-"""The Discord adapter: hears through the gateway, speaks through the HTTP API."""
+"""The Discord adapter: hears through the gateway or is called, speaks through the HTTP API."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 
-from adapters.discord.faults import CONTENT_REFUSED, MAY_NOT_REPLY, fault_of_answer
+from adapters.discord.api import DiscordApi
+from adapters.discord.commands import fault_of_address, is_registered, register
+from adapters.discord.faults import CONTENT_REFUSED
 from adapters.discord.gateway import Dispatch, Gateway
-from adapters.discord.reading import Reader, is_id, is_press
-from adapters.discord.rendering import TEXT_LENGTH, content_of, rows_of
+from adapters.discord.history import missed
+from adapters.discord.interactions import answer_to, check_signature
+from adapters.discord.reading import INTERACTION, Reader
+from adapters.discord.rendering import TEXT_LENGTH
+from adapters.discord.sending import Speaker
 from adapters.discord.settings import DiscordSettings
-from adapters.rest import LONGEST_RETRY_AFTER_SECONDS, RestApi
-from kfbot.adapter import Capabilities, ChannelAdapter
-from kfbot.errors import ChannelError, ChannelUnauthorized, ChannelUnavailable, MessageRejected
+from adapters.discord.tokens import InteractionTokens
+from adapters.requests import check_form, read_object
+from adapters.rest import LONGEST_RETRY_AFTER_SECONDS
+from kfbot.adapter import (
+    Capabilities,
+    ChannelAdapter,
+    KnownConversations,
+    WebhookReply,
+    WebhookRequest,
+)
+from kfbot.errors import (
+    ChannelError,
+    ChannelUnauthorized,
+    ChannelUnavailable,
+    MessageRejected,
+    WebhookRejected,
+)
 from kfbot.messages import (
     Attachment,
     ConversationId,
@@ -36,16 +57,13 @@ _INTENTS = 1 << 0 | 1 << 9 | 1 << 12
 _CONTENT_INTENT = 1 << 15
 #: Flags of an app that may have that intent: allowed by Discord, or for up to 100 servers.
 _MAY_READ = 1 << 18 | 1 << 19
-#: No previews of links.
-_SUPPRESS_EMBEDS = 1 << 2
-_TAKEN_LATER = 6
-#: Discord refuses calls of clients that do not name themselves so.
-_AGENT = "DiscordBot (https://discord.com/developers/docs, 1)"
-_NONCE_LENGTH = 25
 #: A connection that ends sooner is a fault.
 _SHORT_SECONDS = 5.0
 #: Where Discord keeps files.
 _FILE_HOSTS = {"cdn.discordapp.com", "media.discordapp.net"}
+#: What was told so shortly before the last dispatch may not have been told in order.
+_OVERLAP = timedelta(minutes=1)
+_JSON = {"content-type": "application/json"}
 
 
 class DiscordAdapter(ChannelAdapter):
@@ -72,18 +90,22 @@ class DiscordAdapter(ChannelAdapter):
         super().__init__(channel, settings)
         self._settings = settings
         token = settings.token.get_secret_value()
-        self._headers = {"authorization": f"Bot {token}", "user-agent": _AGENT}
-        self._api = RestApi(
-            channel,
-            settings.api_base,
-            timeout_seconds=settings.timeout_seconds,
-            fault_of=lambda status, headers, raw: fault_of_answer(channel, status, headers, raw),
-        )
+        tokens = InteractionTokens(token)
+        self._api = DiscordApi(channel, settings)
+        self._speaker = Speaker(channel, self._api, tokens)
         intents = _INTENTS | (_CONTENT_INTENT if settings.message_content else 0)
         self._gateway = Gateway(channel, token, intents)
-        self._reader = Reader(channel)
+        self._reader = Reader(channel, tokens)
         self._http: aiohttp.ClientSession | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._is_registered = not settings.register_command
+        #: Set while something may have been written that the gateway did not tell.
+        self._behind = asyncio.Event()
+        #: Since when, if so; and how many sessions there have been.
+        self._missed_since = datetime.now(UTC)
+        self._sessions = 0
+        #: When the gateway last told something that is stored.
+        self._heard_at: datetime | None = None
 
     async def open(self) -> None:
         await self._api.open()
@@ -99,24 +121,30 @@ class DiscordAdapter(ChannelAdapter):
             self._http = None
 
     async def check(self) -> str:
-        """The bot's name, and what it sees in servers.
+        """The bot's name, what it sees in servers, and whether Discord offers its command.
 
         Raises:
             ChannelUnavailable: Discord did not answer.
             ChannelUnauthorized: The token is refused, texts of messages are not allowed, or
-                presses of buttons go elsewhere.
+                interactions do not get here.
         """
-        app = await self._call("GET", "/applications/@me")
+        settings = self._settings
+        app = await self._api.call("GET", "/applications/@me")
         flags, bot = app.get("flags"), app.get("bot")
+        by_gateway = settings.mode == "gateway"
         may_read = isinstance(flags, int) and bool(flags & _MAY_READ)
-        if self._settings.message_content and not may_read:
+        if by_gateway and settings.message_content and not may_read:
             raise ChannelUnauthorized(self.channel, CONTENT_REFUSED)
-        if app.get("interactions_endpoint_url"):
-            reason = "clear Interactions Endpoint URL in the developer portal: buttons go there"
-            raise ChannelUnauthorized(self.channel, reason)
+        if fault := fault_of_address(app, self.channel, settings.public_key, settings.mode):
+            raise ChannelUnauthorized(self.channel, fault)
         name = bot.get("username") if isinstance(bot, dict) else app.get("name")
-        sees = "everything" if self._settings.message_content else "mentions"
-        return f"{name}, sees in servers {sees}"
+        sees = "everything" if settings.message_content else "mentions"
+        seen = f"sees in servers {sees}" if by_gateway else "by interactions alone"
+        offered = "registered"
+        if not await is_registered(self._api, str(app.get("id"))):
+            wanted = ": kfbot serve does it" if settings.register_command else ""
+            offered = f"not registered{wanted}"
+        return f"{name}, {seen}, /ask is {offered}"
 
     # Receiving
 
@@ -127,24 +155,102 @@ class DiscordAdapter(ChannelAdapter):
             ChannelUnavailable: There is no connection; the core opens another one.
             ChannelUnauthorized: The token or an intent is refused.
         """
-        if self._http is None:
-            raise ChannelUnavailable(self.channel, "is not open")
-        while True:
+        await self._register()
+        while self._settings.mode == "gateway":
+            if self._http is None:
+                raise ChannelUnavailable(self.channel, "is not open")
             address = self._gateway.resume_url or await self._find_gateway()
             began = time.monotonic()
             async for dispatch in self._gateway.dispatches(self._http, address):
                 self._reader.take_note(dispatch)
+                self._note_session(dispatch)
                 await self._learn_place(dispatch)
-                for event in self._reader.events_of(dispatch):
+                events = tuple(self._reader.events_of(dispatch))
+                for event in events:
                     yield event
                 # Here it is stored.
-                self._confirm_press(dispatch)
+                self._heard_at = datetime.now(UTC)
+                self._confirm(dispatch, is_heard=bool(events))
             # Discord ends connections now and then to have them opened anew.
             if time.monotonic() - began < _SHORT_SECONDS:
                 raise ChannelUnavailable(self.channel, "Discord ended the connection at once")
 
+    async def catch_up(self, conversations: KnownConversations) -> AsyncIterator[InboundEvent]:
+        """What was written where there are conversations, before each session of the gateway.
+
+        Raises:
+            ChannelUnauthorized: The token is refused.
+        """
+        while self._settings.mode == "gateway" and self._settings.catch_up_minutes:
+            await self._behind.wait()
+            sessions, since = self._sessions, self._missed_since
+            known = await conversations()
+            is_ours = partial(self._is_session, sessions)
+            async for event in missed(self._api, self._reader, known, since, is_ours):
+                yield event
+            if is_ours():
+                self._behind.clear()
+
+    async def receive_webhook(self, request: WebhookRequest) -> WebhookReply:
+        """Read an interaction: the slash command, or a press of a button.
+
+        Raises:
+            WebhookRejected: 401 not signed by Discord, or not just now; 400 no interaction; 404
+                without a `public_key`; 405 not a POST; 413 too long.
+        """
+        if not self._settings.public_key:
+            raise WebhookRejected(self.channel, "public_key is not set", status=404)
+        check_form(self.channel, request)
+        check_signature(self.channel, self._settings.public_key, request, time.time())
+        data = read_object(self.channel, request.body)
+        dispatch = Dispatch(INTERACTION, data)
+        self._reader.take_note(dispatch)
+        events = tuple(self._reader.events_of(dispatch))
+        if (answer := answer_to(data, is_heard=bool(events))) is None:
+            raise WebhookRejected(self.channel, "type: is no interaction that is known", status=400)
+        return WebhookReply(events=events, body=json.dumps(answer).encode(), headers=_JSON)
+
+    async def _register(self) -> None:
+        """Have Discord offer the command; where it refuses that, a person has to look.
+
+        Raises:
+            ChannelUnavailable: Not now, and there is nothing else to listen to.
+            ChannelUnauthorized: The token is refused.
+        """
+        if self._is_registered:
+            return
+        try:
+            app = await self._api.call("GET", "/applications/@me")
+            if await register(self._api, str(app.get("id"))):
+                logger.info("/ask is registered", extra={"event": "discord_command_registered"})
+        except (MessageRejected, ChannelUnavailable) as error:
+            is_later = isinstance(error, ChannelUnavailable)
+            if is_later and self._settings.mode == "interactions":
+                raise
+            logger.warning(
+                "/ask is not registered: %s", error, extra={"event": "discord_command_refused"}
+            )
+            # Messages do not wait for it: the next time we listen is early enough.
+            if is_later:
+                return
+        self._is_registered = True
+
+    def _note_session(self, dispatch: Dispatch) -> None:
+        """What was written before a new session is not told by it."""
+        if dispatch.name != "READY":
+            return
+        since = datetime.now(UTC) - timedelta(minutes=self._settings.catch_up_minutes)
+        if self._heard_at is not None:
+            since = max(since, self._heard_at - _OVERLAP)
+        self._missed_since = min(since, self._missed_since) if self._behind.is_set() else since
+        self._sessions += 1
+        self._behind.set()
+
+    def _is_session(self, number: int) -> bool:
+        return number == self._sessions
+
     async def _find_gateway(self) -> str:
-        found = await self._call("GET", "/gateway/bot")
+        found = await self._api.call("GET", "/gateway/bot")
         limit, url = found.get("session_start_limit"), found.get("url")
         if isinstance(limit, dict) and limit.get("remaining") == 0:
             # Discord takes the token away from a bot that goes on.
@@ -161,16 +267,18 @@ class DiscordAdapter(ChannelAdapter):
         if place := self._reader.unknown_place(dispatch):
             found: Mapping[str, Any] = {}
             with suppress(MessageRejected):
-                found = await self._call("GET", f"/channels/{place}")
+                found = await self._api.call("GET", f"/channels/{place}")
             self._reader.learn_place(found, place)
 
-    def _confirm_press(self, dispatch: Dispatch) -> None:
-        """Tell Discord that a press was heard, which it wants within 3 s; nothing waits for it."""
-        if dispatch.name != "INTERACTION_CREATE" or not is_press(dispatch.data):
+    def _confirm(self, dispatch: Dispatch, *, is_heard: bool) -> None:
+        """Answer an interaction, which Discord wants within 3 s; nothing waits for it."""
+        if dispatch.name != INTERACTION:
+            return
+        if (answer := answer_to(dispatch.data, is_heard=is_heard)) is None:
             return
         number, token = (quote(str(dispatch.data.get(name)), safe="") for name in ("id", "token"))
         path = f"/interactions/{number}/{token}/callback"
-        task = asyncio.create_task(self._attempt(path, {"type": _TAKEN_LATER}))
+        task = asyncio.create_task(self._attempt(path, answer))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -184,19 +292,7 @@ class DiscordAdapter(ChannelAdapter):
             ChannelUnauthorized: The token is refused.
             MessageRejected: Not allowed there, blocked, no text, too long.
         """
-        path = f"/channels/{self._destination(message.conversation)}/messages"
-        # Within some minutes Discord answers the same one with the message that it already has.
-        nonce = hashlib.sha256(message.id.encode(errors="replace")).hexdigest()[:_NONCE_LENGTH]
-        body = self._body(message) | {"nonce": nonce, "enforce_nonce": True}
-        reply = _reference(message)
-        try:
-            sent = await self._call("POST", path, body | reply)
-        except MessageRejected as error:
-            if not reply or f" {MAY_NOT_REPLY}:" not in str(error):
-                raise
-            sent = await self._call("POST", path, body)
-        number = sent.get("id")
-        return DeliveryReceipt((number,) if isinstance(number, str) else ())
+        return await self._speaker.send(message)
 
     async def edit(self, receipt: DeliveryReceipt, message: OutboundMessage) -> None:
         """Replace a message that was sent.
@@ -206,12 +302,7 @@ class DiscordAdapter(ChannelAdapter):
             ChannelUnauthorized: The token is refused.
             MessageRejected: It is gone, or not allowed there.
         """
-        if not receipt.platform_ids:
-            await self.send(message)
-            return
-        number = receipt.platform_ids[0]
-        path = f"/channels/{self._destination(message.conversation)}/messages/{number}"
-        await self._call("PATCH", path, self._body(message))
+        await self._speaker.edit(receipt, message)
 
     async def fetch(self, attachment: Attachment) -> bytes:
         """The bytes of an attachment; Discord's address of it is good for a day.
@@ -227,48 +318,16 @@ class DiscordAdapter(ChannelAdapter):
             raise MessageRejected(self.channel, "no file of Discord's") from None
         if not is_theirs and (parts.scheme, parts.netloc) != (ours.scheme, ours.netloc):
             raise MessageRejected(self.channel, "no file of Discord's")
-        # It has no need of the token.
         return await self._api.download(attachment.url)
 
     async def show_typing(self, conversation: ConversationId) -> None:
         """Show for ten seconds that the bot is writing; a failure is logged."""
         with suppress(MessageRejected):
-            await self._attempt(f"/channels/{self._destination(conversation)}/typing", None)
-
-    def _body(self, message: OutboundMessage) -> dict[str, Any]:
-        member = message.conversation.member or ""
-        # Nobody would see in a busy channel for whom an agent's answer is.
-        is_late = message.sender.role == "agent" and not _reference(message)
-        called = [member] if is_id(member) and is_late else []
-        content = content_of(message, "".join(f"<@{one}> " for one in called))
-        if not content:
-            raise MessageRejected(self.channel, "there is no text, or too much")
-        return {
-            "content": content,
-            "components": rows_of(message.buttons, member if is_id(member) else ""),
-            "allowed_mentions": {"parse": [], "users": called, "replied_user": False},
-            "flags": _SUPPRESS_EMBEDS,
-        }
-
-    def _destination(self, conversation: ConversationId) -> str:
-        place = conversation.thread or conversation.chat
-        if not is_id(place):
-            raise MessageRejected(self.channel, "no channel of Discord's")
-        return place
+            await self._attempt(f"/channels/{self._speaker.place_of(conversation)}/typing", None)
 
     async def _attempt(self, path: str, body: object) -> None:
         """Call for something on which nothing depends."""
         try:
-            await self._call("POST", path, body)
+            await self._api.call("POST", path, body)
         except ChannelError as error:
             logger.info("not shown: %s", error, extra={"event": "discord_not_shown"})
-
-    async def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        return await self._api.call(method, path, body=body, headers=self._headers)
-
-
-def _reference(message: OutboundMessage) -> dict[str, Any]:
-    replied_to = message.in_reply_to or ""
-    if not is_id(replied_to):
-        return {}
-    return {"message_reference": {"message_id": replied_to, "fail_if_not_exists": False}}

@@ -13,6 +13,12 @@ from kfbot.errors import ChannelError, ChannelUnauthorized, ChannelUnavailable, 
 
 #: "Cannot reply without permission to read message history".
 MAY_NOT_REPLY = 160002
+#: "Missing Access", "Missing Permissions".
+MAY_NOT_WRITE = (50001, 50013)
+#: "Unknown Message", "Unknown Webhook": Discord knows no answer to a command, yet or any more.
+NOT_SHOWN = (10008, 10015)
+#: "Invalid Webhook Token": an interaction's is over.
+_TOKEN_OVER = 50027
 _PORTAL = "https://discord.com/developers/applications → your app → Bot"
 TOKEN_REFUSED = f"Discord refuses the token: reset and copy it at {_PORTAL}"
 CONTENT_REFUSED = f"switch on Message Content Intent at {_PORTAL}, or set message_content = false"
@@ -39,6 +45,8 @@ def fault_of_answer(
     code, said, wait = (fields.get(name) for name in ("code", "message", "retry_after"))
     shown = "".join(one if one.isprintable() else " " for one in str(said or "")[:200])
     reason = f"Discord answers {status} {code if isinstance(code, int) else ''}: {shown}"
+    if status == 401 and code == _TOKEN_OVER:
+        return MessageRejected(channel, reason)
     if status == 401:
         return ChannelUnauthorized(channel, TOKEN_REFUSED)
     if status == 403:
@@ -49,6 +57,11 @@ def fault_of_answer(
         seconds = min(max(float(wait), 0.0), LONGEST_RETRY_AFTER_SECONDS)
         return ChannelUnavailable(channel, reason, retry_after_seconds=seconds)
     return fault_of_status(channel, status, headers, reason) or ChannelUnavailable(channel, reason)
+
+
+def has_code(error: MessageRejected, *codes: int) -> bool:
+    """Whether it is one of Discord's codes that a call was refused with."""
+    return any(f" {code}:" in str(error) for code in codes)
 
 
 def fault_of_close(channel: str, code: int | None) -> ChannelUnauthorized | None:

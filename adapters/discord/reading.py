@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from adapters.discord.gateway import Dispatch
+from adapters.discord.tokens import InteractionTokens
 from adapters.requests import TEXT_LENGTH, whole
 from kfbot.messages import (
     Attachment,
@@ -29,15 +30,25 @@ _REMEMBERED = 10_000
 #: Channels and threads that are told apart, at most.
 _PLACES = 100_000
 #: A message, and a reply; others are notes that Discord writes.
-_SPOKEN = {0, 19}
-_COMPONENT, _BUTTON = 3, 2
+_SPOKEN = (0, 19)
+_COMMAND, _COMPONENT = 2, 3
+#: A command that is typed, and a component to press.
+_SLASH, _BUTTON = 1, 2
+#: The command's option.
+_QUESTION = "question"
+#: Where it was typed: between people whose chat the bot is no part of.
+_AMONG_OTHERS = 2
 _FORWARD = 1
 #: Types of channels: threads of announcements, public and private ones.
-_THREADS = {10, 11, 12}
+# Tuples: a frame may hold a list where a number belongs, and no set can be asked for that.
+_THREADS = (10, 11, 12)
 #: Milliseconds since 1970 at which Discord's ids begin to count.
 _EPOCH = 1_420_070_400_000
 _ID = re.compile(r"[0-9]{1,20}")
 _EMOJI = re.compile(r"<a?(:\w{1,64}:)[0-9]{1,20}>")
+
+#: The name of a dispatch.
+INTERACTION = "INTERACTION_CREATE"
 
 Fields = Mapping[str, Any]
 
@@ -52,8 +63,9 @@ class _Said(NamedTuple):
 class Reader:
     """Knows who the bot is, which channels are threads, and where recent messages stand."""
 
-    def __init__(self, channel: str) -> None:
+    def __init__(self, channel: str, tokens: InteractionTokens) -> None:
         self._channel = channel
+        self._tokens = tokens
         self._me = ""
         #: Roles that Discord made for the bot, which people take for its name.
         self._roles: set[str] = set()
@@ -74,6 +86,8 @@ class Reader:
                 self.learn_place(place)
         elif dispatch.name in {"THREAD_CREATE", "THREAD_UPDATE"}:
             self.learn_place(data)
+        elif dispatch.name == INTERACTION and (place := _fields(data.get("channel"))):
+            self.learn_place(place, _id(data.get("channel_id")))
 
     def learn_place(self, place: Fields, name: str = "") -> None:
         """Learn whether a channel is a thread.
@@ -92,9 +106,14 @@ class Reader:
     def unknown_place(self, dispatch: Dispatch) -> str:
         """The channel that `learn_place` has to be told of before `events_of`; "": none."""
         place = _id(dispatch.data.get("channel_id"))
-        is_asked = dispatch.name in {"MESSAGE_CREATE", "MESSAGE_UPDATE", "INTERACTION_CREATE"}
+        is_asked = dispatch.name in {"MESSAGE_CREATE", "MESSAGE_UPDATE", INTERACTION}
         in_server = dispatch.data.get("guild_id") is not None
         return place if is_asked and in_server and place not in self._parents else ""
+
+    def replied_to(self, message: Fields) -> str:
+        """The message that one of the bot's own is a reply to; "": it is none."""
+        is_ours = _id(_fields(message.get("author")).get("id")) == self._me
+        return (_replied_to(message) or "") if is_ours else ""
 
     def events_of(self, dispatch: Dispatch) -> Iterator[InboundEvent]:
         """The events that a dispatch means; none: nothing that anybody has to be told."""
@@ -104,8 +123,8 @@ class Reader:
             event = self._message(data)
         elif dispatch.name == "MESSAGE_UPDATE":
             event = self._edit(data)
-        elif dispatch.name == "INTERACTION_CREATE":
-            event = self._press(data)
+        elif dispatch.name == INTERACTION:
+            event = self._press(data) or self._question(data)
         elif dispatch.name in {"MESSAGE_DELETE", "MESSAGE_DELETE_BULK"}:
             gone = data.get("ids") if isinstance(data.get("ids"), list) else [data.get("id")]
             for one in gone or ():
@@ -200,6 +219,22 @@ class Reader:
             in_group=_in_server(data),
         )
 
+    def _question(self, data: Fields) -> MessageReceived | None:
+        number, sender, text = _id(data.get("id")), _person(data), question_of(data)
+        if not number or sender is None or not text:
+            return None
+        if (place := self._place(data, sender.id)) is None:
+            return None
+        return MessageReceived(
+            event_id=number,
+            conversation=place,
+            message_id=self._tokens.message_id(data),
+            sender=sender,
+            sent_at=_moment(number),
+            text=text,
+            in_group=_in_server(data),
+        )
+
     def _place(self, data: Fields, member: str) -> ConversationId | None:
         """A direct chat, a thread, or one member's talk with the bot in a channel."""
         chat = _id(data.get("channel_id"))
@@ -250,6 +285,16 @@ def is_press(data: Fields) -> bool:
     """Whether an interaction is a button that somebody pressed."""
     kind = _fields(data.get("data")).get("component_type")
     return data.get("type") == _COMPONENT and kind == _BUTTON
+
+
+def question_of(data: Fields) -> str:
+    """What somebody asks by an interaction that is a slash command; "": it is none."""
+    command = _fields(data.get("data"))
+    is_slash = data.get("type") == _COMMAND and command.get("type") == _SLASH
+    if not is_slash or data.get("context") == _AMONG_OTHERS:
+        return ""
+    options = _each(command.get("options"))
+    return next((_text(one.get("value")) for one in options if one.get("name") == _QUESTION), "")
 
 
 def is_id(text: str) -> bool:
@@ -312,6 +357,11 @@ def _id(value: object) -> str:
 
 def _text(value: object) -> str:
     return str(whole(value[:TEXT_LENGTH])).strip() if isinstance(value, str) else ""
+
+
+def first_id(moment: datetime) -> int:
+    """An id that is lower than those that are made from a moment on; it is aware."""
+    return max(int(moment.timestamp() * 1000) - _EPOCH, 0) << 22
 
 
 def _moment(number: str) -> datetime:

@@ -70,6 +70,13 @@ def markdown_to_discord(text: str) -> str:
     return "\n\n".join(_blocks(root.children, 0))
 
 
+def quoted(text: str) -> str:
+    """What somebody said, as a quotation of at most LIMIT characters."""
+    lines = _CONTROL.sub("", str(whole(text))).split("\n")
+    shown = "\n".join(f"> {_text(line)}" for line in lines)
+    return shown if len(shown) <= LIMIT else f"{shown[: LIMIT - 1]}…"
+
+
 def rows_of(buttons: Sequence[Button], member: str) -> list[dict[str, Any]]:
     """Rows of buttons, 25 at most.
 
@@ -97,6 +104,8 @@ def link(url: str, label: str) -> str:
     """
     if _TARGET.fullmatch(url) is None:
         return label
+    # Discord ends an address at its first ")", and would read another link behind it.
+    url = url.replace("(", "%28").replace(")", "%29")
     # Discord shows no link whose label looks like one.
     return f"{label} <{url}>" if "://" in label or not label else f"[{label}](<{url}>)"
 

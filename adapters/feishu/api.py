@@ -17,7 +17,8 @@ from kfbot.errors import ChannelUnauthorized, ChannelUnavailable, MessageRejecte
 TIMEOUT_SECONDS = 8.0
 _MESSAGES = "/open-apis/im/v1/messages"
 #: `activate_status` of an app that an organisation does not have in use.
-_NOT_IN_USE = {0, 1, 3, 5, 6}
+# A tuple: no set can be asked for a list, should one come.
+_NOT_IN_USE = (0, 1, 3, 5, 6)
 
 
 @dataclass(frozen=True, slots=True)

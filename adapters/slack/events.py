@@ -25,7 +25,8 @@ from kfbot.messages import (
 logger = logging.getLogger(__name__)
 
 #: Messages of people; of all other subtypes nobody expects an answer.
-_SPOKEN = {None, "file_share", "thread_broadcast", "me_message"}
+# A tuple: no set can be asked for a list, should one come.
+_SPOKEN = (None, "file_share", "thread_broadcast", "me_message")
 _DELETED = {"message_deleted", "tombstone"}
 
 _Id = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")]

@@ -206,23 +206,29 @@ def _check(body: Any) -> None:
         actions = body.get("actions")
         if not isinstance(actions, list) or not actions:
             raise ValueError("actions: are missing")
-        if not all(isinstance(one, dict) and "action_id" in one for one in actions):
+        named = [isinstance(one, dict) and isinstance(one.get("action_id"), str) for one in actions]
+        if not all(named):
             raise ValueError("actions: are malformed")
 
 
 def _identity_in(body: Mapping[str, Any]) -> Identity | None:
     """Who we are, as the request says it."""
-    for one in body.get("authorizations") or ():
-        if isinstance(one, dict) and one.get("is_bot") and isinstance(one.get("user_id"), str):
-            return Identity(one["user_id"], str(one.get("team_id") or ""))
+    for one in _authorizations(body):
+        if one.get("is_bot") and isinstance(one.get("user_id"), str):
+            return Identity(one["user_id"], _id_of(one.get("team_id")))
     return None
+
+
+def _authorizations(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    told = body.get("authorizations")
+    return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
 
 
 def _is_ours(body: Mapping[str, Any], identity: Identity) -> bool:
     """False for an event that only other workspaces' installations of the app are told."""
-    told = [one for one in body.get("authorizations") or () if isinstance(one, dict)]
-    teams = {one.get("team_id") for one in told} | {body.get("team_id")}
-    enterprises = {one.get("enterprise_id") for one in told}
+    told = _authorizations(body)
+    teams = {_id_of(one.get("team_id")) for one in (*told, body)}
+    enterprises = {_id_of(one.get("enterprise_id")) for one in told}
     if not told or not identity.team_id or identity.team_id in teams:
         return True
     return bool(identity.enterprise_id) and identity.enterprise_id in enterprises

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from kfbot.action_settings import FIELD, SLOT
-from kfbot.cases.posts import plain
+from kfbot.markup import plain
 
 #: Of a field so many characters are shown.
 LONGEST = 1000

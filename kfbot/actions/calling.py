@@ -14,6 +14,7 @@ from typing import Any, Literal
 import aiohttp
 from standardwebhooks import Webhook
 
+from kfbot import metrics, tracing
 from kfbot.action_settings import ActionSettings
 from kfbot.actions.answers import is_nothing
 
@@ -79,9 +80,12 @@ class ActionCaller:
         if self._closed_until > float("-inf"):
             # Who looks whether it is back looks alone.
             self._closed_until = began + self._settings.timeout_seconds
-        came = await self._called(webhook_id, json.dumps(body, ensure_ascii=False))
+        with tracing.span("action", action=self._name) as span:
+            came = await self._called(webhook_id, json.dumps(body, ensure_ascii=False))
+            span.note(came=came.kind, status=came.status)
         self._learn(came, began)
         milliseconds = (self._monotonic() - began) * 1000
+        metrics.action_called(self._name, came.kind, milliseconds / 1000)
         level = logging.INFO if came.kind in ("answered", "empty") else logging.WARNING
         logger.log(
             level, "action %s: %s, status %s, %.0f ms",

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Literal
 
 from kfbot.action_settings import ActionSettings
 from kfbot.actions import replies
-from kfbot.actions.calling import ActionCaller
+from kfbot.actions.calling import ActionCaller, Came
 from kfbot.actions.memory import Memory, Remembered, Running
 from kfbot.actions.phrases import Phrases, Wish, says_nothing_more, without
+from kfbot.actions.proposing import Proposing, found_nothing
+from kfbot.actions.requests import request_id, request_of
 from kfbot.actions.said import Said, ends, language_in, lately
 from kfbot.actions.turns import ActionTurns
 from kfbot.actions.values import chosen_value, find_values
+from kfbot.chat_model import ChatModel
 from kfbot.conversation import (
     Choice,
     Conversation,
@@ -28,11 +28,12 @@ from kfbot.conversation import (
 )
 from kfbot.handoff.escalation import Escalation
 from kfbot.language import language_of
+from kfbot.messages import Sender
 from kfbot.slot_settings import SlotSettings
 from kfbot.store.action_memory import ActionMemory
 from kfbot.templates import hidden
-from kfbot.texts import action_texts, means, small_talk, wants_person
-from kfbot.turn import Outcome, Reply, outcome_of
+from kfbot.texts import action_texts, means, small_talk, texts, wants_person
+from kfbot.turn import Outcome, Reply, outcome_of, person_turn
 from kfbot.understanding.clarification import chosen
 from kfbot.understanding.several_questions import asks
 
@@ -50,7 +51,9 @@ class Actions:
         store: ActionMemory,
         escalation: Escalation,
         clock: Callable[[], datetime],
+        model: ChatModel | None = None,
     ) -> None:
+        """None as the model: an action is begun, and offered, for its phrases alone."""
         self._settings = settings
         self._slots = slots
         self._store = store
@@ -58,6 +61,7 @@ class Actions:
         self._clock = clock
         self._phrases = Phrases(settings)
         self._turns = ActionTurns(settings, slots)
+        self._proposing = Proposing(model, settings, slots, self._phrases)
         self._values = [
             slots[name].expression
             for name in dict.fromkeys(name for one in settings.values() for name in one.slots)
@@ -74,6 +78,8 @@ class Actions:
             return await usual(said.text)
         memory = await self._store.find(said.conversation, said.customer.id)
         picked = chosen(said.text, said.context.choices)
+        if (answer := await self._offer_answered(said, memory, picked)) is not None:
+            return answer
         if isinstance(picked, Choice) and self._phrases.find(picked.label) is not None:
             said = replace(said, text=picked.label)
         if (running := memory.running) is None or not self._is_known(running):
@@ -100,9 +106,12 @@ class Actions:
         async def usual(_: str) -> Outcome:
             return expired
 
+        said, offered = replace(said, text=text), memory.offered
+        if not began and offered and offered.began == awaiting and self._is_known(offered):
+            return await self._taken(said, offered, memory)
         if began and (running is None or (running.began, running.awaiting) != (began, awaiting)):
             return expired
-        return await self.respond(replace(said, text=text), usual)
+        return await self.respond(said, usual)
 
     async def alone(self, text: str, history: Sequence[HistoryMessage] = ()) -> Turn | None:
         """What an action makes of a question that belongs to no conversation; None: nothing.
@@ -118,17 +127,33 @@ class Actions:
             return self._turns.turn(text, "clarify", self._slots[missing].asks(running.language))
         if self._settings[running.action].confirm:
             return self._turns.turn(text, "clarify", self._turns.confirm_text(running))
-        request = {"action": wish.action, "conversation": None, "customer": None}
-        came = await self._callers[wish.action].call(
-            self._id(running, None, secrets.token_hex(16)), self._body(request, running)
-        )
+        came = await self._called(running, None, None, secrets.token_hex(16))
         return self._turns.came_to(text, running, came)
+
+    async def offered_alone(
+        self, turn: Turn, text: str, history: Sequence[HistoryMessage], channel: str
+    ) -> Turn:
+        """A turn that belongs to no conversation, or the offer of an action if it found nothing.
+
+        Args:
+            turn: What the documents made of the text.
+            channel: Whose rules of handoff hold, and whose budget of tokens it counts for.
+        """
+        if not found_nothing(turn) or self._escalation.is_outburst(channel, text):
+            return turn
+        turn, offered = await self._proposing.meant(turn, text, history, channel=channel)
+        if offered is None:
+            return turn
+        turn = self._turns.offered(turn, offered)
+        # Nothing is remembered: what is sent back must hold the values.
+        label = " ".join([turn.choices[0].label, *self._turns.told(offered)])
+        return replace(turn, choices=(Choice(offered.action, label),))
 
     async def _begun(self, said: Said, memory: Memory, usual: Usual) -> Outcome:
         text = said.text
         wish = self._phrases.find(text, self._values) or self._again(said, memory)
         if wish is None:
-            return self._told_of(memory, self._offered(said, await usual(text)))
+            return self._told_of(memory, await self._offered(said, memory, await usual(text)))
         if await self._escalation.is_grievance(said.conversation, text, None):
             return await usual(text)
         before: tuple[Reply, ...] = ()
@@ -140,7 +165,7 @@ class Actions:
         language = language_in(text, said.context.history)
         running = Running(action=wish.action, began=said.event_id, language=language)
         running = self._remembering(said, self._with(running, text), memory)
-        outcome = await self._advanced(said, running, memory)
+        outcome = await self._advanced(said, running, replace(memory, offered=None))
         return replace(outcome, replies=(*before, *outcome.replies))
 
     def _again(self, said: Said, memory: Memory) -> Wish | None:
@@ -181,7 +206,9 @@ class Actions:
         if missing is not None and said.in_group and self._slots[missing].private:
             text = action_texts(running.language).in_private
             turn = self._turns.turn(said.text, "clarify", text)
-            return self._left(said, replace(memory, running=None), outcome_of_turn(said, turn))
+            return self._left(
+                said, replace(memory, running=None), outcome_of(said.conversation, turn)
+            )
         if missing is not None or self._settings[running.action].confirm:
             return self._asked(said, replace(running, awaiting=missing or ""), memory)
         return await self._carried_out(said, running, memory)
@@ -190,7 +217,7 @@ class Actions:
         reply, choices = self._question(running)
         text = f"{wrong} {reply.text}" if wrong else reply.text
         turn = replace(self._turns.turn(said.text, "clarify", text), choices=choices)
-        outcome = replace(outcome_of_turn(said, turn), replies=(replace(reply, text=text),))
+        outcome = replace(outcome_of(said.conversation, turn), replies=(replace(reply, text=text),))
         return self._left(said, replace(memory, running=running), outcome)
 
     def _question(self, running: Running) -> tuple[Reply, tuple[Choice, ...]]:
@@ -238,7 +265,9 @@ class Actions:
         is_doubtful = not running.awaiting and self._phrases.is_part(text, running.action)
         if ends(text) and not is_doubtful:
             turn = self._turns.turn(text, "smalltalk", action_texts(running.language).ended)
-            return self._left(said, replace(memory, running=None), outcome_of_turn(said, turn))
+            return self._left(
+                said, replace(memory, running=None), outcome_of(said.conversation, turn)
+            )
         if running.awaiting and means("lacks", text):
             return self._stuck(said, running)
         if is_doubtful or small_talk(text):
@@ -261,7 +290,7 @@ class Actions:
 
     def _stuck(self, said: Said, running: Running) -> Outcome:
         turn = self._turns.handed_off(said.text, running, "action_stuck", "stuck")
-        return self._left(said, Memory(), outcome_of_turn(said, turn))
+        return self._left(said, Memory(), outcome_of(said.conversation, turn))
 
     def _beside(self, said: Said, memory: Memory, running: Running, outcome: Outcome) -> Outcome:
         """What another question led to; the action goes on, unless a person is got."""
@@ -269,8 +298,8 @@ class Actions:
         if turn is None:
             return outcome
         if outcome.case_reason is not None:
-            account = self._turns.account(running, "unfinished")
-            return self._left(said, Memory(), _with_account(outcome, account))
+            turn = self._turns.with_account(turn, running, "unfinished")
+            return self._left(said, Memory(), replace(outcome, turn=turn))
         if turn.decision == "answer":
             reply, _ = self._question(running)
             outcome = replace(outcome, replies=(*outcome.replies, reply))
@@ -278,75 +307,92 @@ class Actions:
 
     def _told_of(self, memory: Memory, outcome: Outcome) -> Outcome:
         """What agents read of the action before it, where a person is got."""
-        if outcome.case_reason is None or memory.last not in self._settings:
+        turn = outcome.turn
+        if turn is None or outcome.case_reason is None or memory.last not in self._settings:
             return outcome
         slots = self._turns.slots_of(memory.last)
         values = {name: value for name, value in memory.given.items() if name in slots}
-        language = language_of(outcome.turn.text) if outcome.turn else "en"
+        language = language_of(turn.text)
         done = Running(action=memory.last, began="", language=language, values=values)
-        return _with_account(outcome, self._turns.account(done, memory.came))
+        return replace(outcome, turn=self._turns.with_account(turn, done, memory.came))
 
-    def _offered(self, said: Said, outcome: Outcome) -> Outcome:
+    async def _offered(self, said: Said, memory: Memory, outcome: Outcome) -> Outcome:
         """Where nothing was found: the action that the customer may have meant."""
-        turn = outcome.turn
-        is_unsure = turn is not None and turn.reason == "unsure" and not turn.citations
-        name = self._phrases.near(said.text) if is_unsure else None
-        if turn is None or name is None:
+        turn, here, context = outcome.turn, said.conversation, said.context
+        if turn is None or not found_nothing(turn) or chosen(said.text, context.choices):
             return outcome
-        language = language_in(said.text, said.context.history)
-        offer, choices = replies.offer(name, self._turns.label(name, language), language)
-        turn = replace(turn, decision="clarify", reason=None, text=offer.text, choices=choices)
-        return replace(outcome_of_turn(said, turn), replies=(offer,))
+        if await self._escalation.is_grievance(here, said.text, context.last):
+            return outcome
+        turn, offered = await self._proposing.meant(
+            turn, said.text, context.history,
+            event_id=said.event_id,
+            channel=here.address.channel,
+            # Who passes an offer over gets a person, not another one.
+            asks_model=memory.open_offer(context.choices) is None,
+        )  # fmt: skip
+        if offered is None:
+            return replace(outcome, turn=turn)
+        offered = self._remembering(said, offered, memory)
+        turn = self._turns.offered(turn, offered)
+        reply = replies.offer(turn.text, offered, turn.choices[0].label)
+        outcome = replace(outcome_of(here, turn), replies=(reply,))
+        return self._left(said, replace(memory, running=None, offered=offered), outcome)
+
+    async def _offer_answered(
+        self, said: Said, memory: Memory, picked: Choice | Literal["none"] | None
+    ) -> Outcome | None:
+        """What comes of a yes or a no to the offer of the last turn; None: it is neither."""
+        offered, text = memory.open_offer(said.context.choices), said.text
+        if offered is None or not self._is_known(offered):
+            return None
+        if isinstance(picked, Choice):
+            return await self._taken(replace(said, text=picked.label), offered, memory)
+        if means("means_yes", without(text, self._values)):
+            return await self._taken(said, offered, memory)
+        if means("stops", text):
+            turn = self._turns.turn(text, "smalltalk", action_texts(offered.language).ended)
+        elif means("means_no", text):
+            asked = said.context.last.question if said.context.last else text
+            turn = person_turn(asked, texts(offered.language), "unsure")
+        else:
+            return None
+        left = replace(memory, offered=None)
+        return self._left(said, left, self._told_of(memory, outcome_of(said.conversation, turn)))
+
+    async def _taken(self, said: Said, offered: Running, memory: Memory) -> Outcome:
+        """Begin what was offered, with what was known of it then and what is said now."""
+        running = self._with(replace(offered, began=said.event_id), said.text)
+        return await self._advanced(said, running, replace(memory, running=None, offered=None))
 
     async def _carried_out(self, said: Said, running: Running, memory: Memory) -> Outcome:
-        request = {
-            "action": running.action,
-            "conversation": replies.address(said.conversation),
-            "customer": {"id": said.customer.id, "name": said.customer.display_name},
-        }
-        came = await self._callers[running.action].call(
-            self._id(running, said.conversation, said.event_id), self._body(request, running)
-        )
+        came = await self._called(running, said.conversation, said.customer, said.event_id)
         turn = self._turns.came_to(said.text, running, came)
         given = {**memory.given, **running.values}
         memory = Memory()
         if turn.reason is None:
             memory = Memory(given=given, last=running.action, came=came.kind)
         minutes = self._settings[running.action].expires_minutes
-        outcome = outcome_of_turn(said, turn)
+        outcome = outcome_of(said.conversation, turn)
         return self._left(said, replace(memory, expires_minutes=minutes), outcome)
 
-    def _id(self, running: Running, conversation: Conversation | None, event_id: str) -> str:
-        """The same for a turn that is taken again after a crash; tells nothing of the values."""
-        settings = self._settings[running.action]
-        channel = conversation.address.channel if conversation else ""
-        parts = [running.action, channel, event_id, sorted(running.values.items())]
-        made = json.dumps(parts).encode()
-        key = settings.secret.get_secret_value().encode()
-        return f"action_{hmac.new(key, made, hashlib.sha256).hexdigest()[:32]}"
-
-    def _body(self, request: Mapping[str, Any], running: Running) -> dict[str, Any]:
-        return {**request, "language": running.language, "slots": dict(running.values)}
+    async def _called(
+        self,
+        running: Running,
+        conversation: Conversation | None,
+        customer: Sender | None,
+        event_id: str,
+    ) -> Came:
+        body = request_of(running, conversation, customer)
+        webhook_id = request_id(running, self._settings[running.action], conversation, event_id)
+        return await self._callers[running.action].call(webhook_id, body)
 
     def _left(self, said: Said, memory: Memory, outcome: Outcome) -> Outcome:
         """The outcome with what is remembered, and nothing private in what is kept of the turn."""
-        if memory.running is not None:
-            minutes = self._settings[memory.running.action].expires_minutes
+        if (open_action := memory.running or memory.offered) is not None:
+            minutes = self._settings[open_action.action].expires_minutes
             memory = replace(memory, expires_minutes=minutes)
         turn = outcome.turn
         if turn is not None:
             question, text = (hidden(one, self._slots) for one in (turn.question, turn.text))
             turn = replace(turn, question=question, text=text)
         return replace(outcome, turn=turn, remembered=Remembered(said.customer.id, memory))
-
-
-def _with_account(outcome: Outcome, account: str) -> Outcome:
-    if (turn := outcome.turn) is None:
-        return outcome
-    context = "\n\n".join(part for part in (account, turn.context) if part)
-    return replace(outcome, turn=replace(turn, context=context))
-
-
-def outcome_of_turn(said: Said, turn: Turn) -> Outcome:
-    """What a turn of an action changes."""
-    return outcome_of(said.conversation, turn)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from kfbot.actions.memory import Running
 from kfbot.actions.values import choices_of
-from kfbot.cases.posts import plain
-from kfbot.conversation import Choice, Conversation, Language
+from kfbot.conversation import Choice, Language
+from kfbot.markup import plain
 from kfbot.slot_settings import SlotSettings
 from kfbot.texts import action_texts, texts
 from kfbot.turn import NewButton, Reply
@@ -43,38 +42,40 @@ def confirm_text(label: str, values: Sequence[str], language: Language) -> str:
     says = action_texts(language)
     if not values:
         return says.confirm_plain.format(wish=plain(label))
-    joined = ("、" if language == "zh" else ", ").join(values)
-    return says.confirm.format(wish=plain(label), values=plain(joined))
+    return says.confirm.format(wish=plain(label), values=_joined(values, language))
 
 
-def offer(action: str, label: str, language: Language) -> tuple[Reply, tuple[Choice, ...]]:
-    """What offers an action that may be meant."""
-    says = texts(language)
-    button = NewButton(label, "choice", SAYS + json.dumps(["", "", label]))
-    nothing = NewButton(says.none_of_these, "person")
-    return Reply(text=says.clarify, buttons=(button, nothing)), (Choice(action, label),)
+def offer(text: str, offered: Running, label: str) -> Reply:
+    """What offers an action that may be meant, under a label."""
+    # What it waits for is the place of an offer's own event: see `pressed_words`.
+    button = NewButton(label, "choice", SAYS + json.dumps(["", offered.began, label]))
+    nothing = NewButton(texts(offered.language).none_of_these, "person")
+    return Reply(text=text, buttons=(button, nothing))
+
+
+def offer_text(label: str, values: Sequence[str], language: Language) -> str:
+    """The bot's words for whether an action is meant."""
+    says = action_texts(language)
+    if not values:
+        return says.offer_plain.format(wish=plain(label))
+    return says.offer.format(wish=plain(label), values=_joined(values, language))
 
 
 def pressed_words(value: str) -> tuple[str, str, str]:
-    """The action's beginning, what it waits for, and the words, of a button's value."""
+    """The action's beginning, what it waits for, and the words, of a button's value.
+
+    An offer has begun nothing: the first is "", and the second the event that it was made for.
+    """
     began, awaiting, words = json.loads(value.removeprefix(SAYS))
     return began, awaiting, words
 
 
-def address(conversation: Conversation) -> dict[str, Any]:
-    """The conversation as the operator's system knows it again."""
-    here = conversation.address
-    return {
-        "id": conversation.id,
-        "channel": here.channel,
-        "chat": here.chat,
-        "thread": here.thread,
-        "member": here.member,
-    }
-
-
 def _button(label: str, words: str, running: Running) -> NewButton:
     return NewButton(label, "choice", SAYS + json.dumps([running.began, running.awaiting, words]))
+
+
+def _joined(values: Sequence[str], language: Language) -> str:
+    return plain(("、" if language == "zh" else ", ").join(values))
 
 
 def _person(language: Language) -> NewButton:

@@ -11,7 +11,7 @@ from kfbot.actions import replies
 from kfbot.actions.answers import FieldMissing, Filled, filled_with
 from kfbot.actions.calling import Came
 from kfbot.actions.memory import Running
-from kfbot.conversation import Decision, Language, Turn
+from kfbot.conversation import Choice, Decision, Language, Turn
 from kfbot.language import language_of
 from kfbot.slot_settings import SlotSettings
 from kfbot.templates import HIDDEN, hidden
@@ -40,11 +40,27 @@ class ActionTurns:
         template = self._settings[running.action].text("confirm", running.language)
         if template:
             return filled_with(template, None, running.values).text
-        slots = self.slots_of(running.action)
-        known = [(name, running.values[name]) for name in slots if name in running.values]
-        shown = [slots[name].choices.get(value, value) for name, value in known]
         label = self.label(running.action, running.language)
-        return replies.confirm_text(label, shown, running.language)
+        return replies.confirm_text(label, self._shown(running), running.language)
+
+    def offered(self, turn: Turn, running: Running) -> Turn:
+        """A turn that found nothing, as one that asks whether an action is meant."""
+        label = self.label(running.action, running.language)
+        text = replies.offer_text(label, self.told(running), running.language)
+        told = {"name": running.action, "slots": self._known(running), "by": running.by}
+        return replace(
+            turn,
+            decision="clarify",
+            reason=None,
+            text=text,
+            choices=(Choice(running.action, label),),
+            usage={**turn.usage, "offered": told},
+        )
+
+    def told(self, running: Running) -> list[str]:
+        """The values that are known and nobody's secret, as customers read them."""
+        public = {name: one for name, one in running.values.items() if not self._is_private(name)}
+        return self._shown(replace(running, values=public))
 
     def label(self, action: str, language: Language) -> str:
         """What an action is called where it is offered: its first phrase in a language."""
@@ -112,6 +128,11 @@ class ActionTurns:
         told = says.came[came].format(status=status, field=field)
         return says.account.format(action=running.action, slots=slots or "–", came=told)
 
+    def with_account(self, turn: Turn, running: Running, came: str) -> Turn:
+        """A turn whose context begins with an account for agents."""
+        context = "\n\n".join(filter(None, [self.account(running, came), turn.context]))
+        return replace(turn, context=context)
+
     def _filled(self, running: Running, came: Came) -> Filled | None:
         """None: it came to neither an answer nor to nothing found."""
         kinds = {"answered": "answer", "empty": "empty"}
@@ -119,6 +140,14 @@ class ActionTurns:
             return None
         template = self._settings[running.action].text(kinds[came.kind], running.language)
         return filled_with(template, came.answer, running.values)
+
+    def _shown(self, running: Running) -> list[str]:
+        slots = self.slots_of(running.action)
+        known = [(name, running.values[name]) for name in slots if name in running.values]
+        return [slots[name].choices.get(value, value) for name, value in known]
+
+    def _is_private(self, slot: str) -> bool:
+        return self._slots[slot].private
 
     def _known(self, running: Running) -> dict[str, str]:
         slots = self.slots_of(running.action)
@@ -131,4 +160,4 @@ class ActionTurns:
         """What `/why` tells of it."""
         shown = {name: hidden(value, self._slots) for name, value in fields.items()}
         action = {"name": running.action, "slots": self._known(running), "came": came}
-        return {"action": {**action, "status": status, "fields": shown}}
+        return {"action": {**action, "by": running.by, "status": status, "fields": shown}}

@@ -10,8 +10,8 @@ from typing import Any
 from kfbot import confidence
 from kfbot.answer import label
 from kfbot.calibration import Correction
-from kfbot.cases.posts import plain
 from kfbot.knowledge_base import KnowledgeStatus, Passage, PassageKind, Retrieval
+from kfbot.markup import plain
 from kfbot.store.accounts import COUNTED, Stats, TurnAccount
 from kfbot.texts import CommandTexts
 
@@ -128,17 +128,22 @@ def why(
 
 
 def _of_action(turn: TurnAccount, says: CommandTexts) -> str | None:
-    """What was called, with what, and what came back; None: nothing was."""
+    """What was offered, or called, with what, and what came back; None: nothing was."""
+    if (offered := turn.usage.get("offered")) is not None:
+        name, slots = plain(offered["name"]), _pairs(offered["slots"])
+        return says.why_offered[offered["by"]].format(name=name, slots=slots)
     action = turn.usage.get("action")
     if action is None:
         return None
-    return says.why_action.format(
+    told = says.why_action.format(
         name=plain(action["name"]),
         slots=_pairs(action["slots"]),
         came=plain(action["came"]),
         status=action["status"] or "–",
         fields=_pairs(action["fields"]),
     )
+    # What an older version has kept does not say who thought of it.
+    return f"{told} {says.why_action_by.get(action.get('by'), '')}".strip()
 
 
 def _pairs(values: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from kfbot.conversation import Case, Conversation, HandoffReason, Language, State, Turn
 from kfbot.language import language_of, last_spoken
+from kfbot.markup import plain
 from kfbot.messages import Citation, OutboundKind
 from kfbot.store.transcripts import TranscriptMessage
 from kfbot.texts import ThreadTexts, command_texts, thread_texts
@@ -36,7 +37,6 @@ _COMMAND = re.compile(r"\s*[/／!！]([a-z]+)(?:@\w+)?\s*", re.IGNORECASE)
 _SLASHED = re.compile(r"\s*[/／!！][a-z_]{2,}(?:@\w+)?(?:\s|$)", re.IGNORECASE)
 _NOTE = re.compile(r"\s*(?://|／／|note\s*[:：]|备注\s*[:：])\s*(.*)", re.IGNORECASE | re.DOTALL)
 _URL = re.compile(r"https?://[^\s<>]+")
-_MARKUP = re.compile(r"[\\`*_\[\]<>&~|#]|^(?:[-+=](?=\s|$|[-=])|\d+(?=[.)]))", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,18 +175,6 @@ def _found(passage: Citation) -> str:
     named = " › ".join(one for one in (passage.title, passage.heading) if one) or passage.id
     # An address in angle brackets may not hold any.
     return f"- {plain(_line(named))}" + (f" <{passage.url}>" if _URL.fullmatch(passage.url) else "")
-
-
-def plain(text: str) -> str:
-    """CommonMark that shows a text letter by letter, line by line."""
-    # An indented line could be code, in which nothing is escaped.
-    lines = "\n".join(line.strip() for line in text.strip().splitlines())
-    return _MARKUP.sub(_escaped, lines)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    # Of a list's number the point behind it is what counts.
-    return found[0] + "\\" if found[0].isdigit() else f"\\{found[0]}"
 
 
 def _opening(thread: CaseThread, says: ThreadTexts) -> list[str]:

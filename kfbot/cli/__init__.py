@@ -54,7 +54,8 @@ def _failed(error: BaseException) -> int:
     if isinstance(error, KfbotError):
         _say(str(error))
     else:
-        _say(f"unexpected {type(error).__name__}: {error} (details in {_keep(error)})")
+        # What a foreign error says may hold a key or a customer's words, and this may be a log.
+        _say(f"unexpected {type(error).__name__} (details in {_keep(error)})")
     return FAILED
 
 

@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from kfbot import __version__
-from kfbot.cli import calibrate, desk, evaluate, events, knowledge, model, replay, users
+from kfbot.cli import (
+    calibrate,
+    customers,
+    desk,
+    evaluate,
+    events,
+    knowledge,
+    load,
+    model,
+    replay,
+    users,
+)
 from kfbot.cli.options import AsJson, SettingsFile, as_text, run_with
 
 app = typer.Typer(
@@ -140,20 +151,32 @@ def _database() -> None:
     Examples:
       kfbot db upgrade
       kfbot db backup
+      kfbot db restore var/backups/kfbot-20260105-093000.sqlite3
     """
 
 
 @database.command()
-def upgrade(settings: SettingsFile = None) -> None:
+def upgrade(
+    app_role: Annotated[
+        str | None,
+        typer.Option(
+            "--app-role",
+            metavar="ROLE",
+            help="PostgreSQL: let this role work as the bot, and only add to the audit log.",
+        ),
+    ] = None,
+    settings: SettingsFile = None,
+) -> None:
     """Bring the schema up to date; `serve` does it by itself.
 
     \b
     Examples:
       kfbot db upgrade --settings shop.toml
+      kfbot db upgrade --app-role kfbot_app
     """
     from kfbot.cli import checking
 
-    run_with(settings, checking.upgrade)
+    run_with(settings, lambda read: checking.upgrade(read, app_role))
 
 
 @database.command()
@@ -182,6 +205,26 @@ def backup(
     backing_up.back_up(load_settings(settings), file)
 
 
+@database.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `kfbot db backup` wrote.")],
+    settings: SettingsFile = None,
+) -> None:
+    """Put a backup in the place of the SQLite database; kfbot must be stopped.
+
+    The backup is checked first, and what is there now is kept in backups/. For PostgreSQL it
+    tells the command to use.
+
+    \b
+    Examples:
+      kfbot db restore var/backups/kfbot-20260105-093000.sqlite3
+    """
+    from kfbot.cli import backing_up
+    from kfbot.settings import load_settings
+
+    backing_up.restore(load_settings(settings), file)
+
+
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(model.app, name="model")
 app.add_typer(desk.app, name="desk")
@@ -189,5 +232,7 @@ app.add_typer(replay.app, name="replay")
 app.add_typer(events.app, name="events")
 app.command()(evaluate.evaluate)
 app.command()(calibrate.calibrate)
+app.command()(load.load)
 app.add_typer(users.app, name="users")
+app.add_typer(customers.app, name="customer")
 app.add_typer(database, name="db")

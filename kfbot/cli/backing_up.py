@@ -1,4 +1,4 @@
-"""`kfbot db backup`: the database in one file."""
+"""`kfbot db backup` and `kfbot db restore`: the database in one file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kfbot.cli.output import progress_bar, say
+from kfbot.places import owning
 from kfbot.settings import Settings
-from kfbot.store.backup import back_up as copy_database
+from kfbot.store import backup
 
 _MB = 1_000_000
 
@@ -26,10 +27,30 @@ def back_up(settings: Settings, file: Path | None) -> None:
     )
     started = time.monotonic()
     with progress_bar() as bar:
-        copy_database(
+        backup.back_up(
             settings.database_url,
             file,
             lambda stage, done, total: bar(stage, done // _MB, total // _MB),
         )
     seconds = time.monotonic() - started
     say(f"{file}: {file.stat().st_size / _MB:.1f} MB in {seconds:.1f} s")
+
+
+def restore(settings: Settings, file: Path) -> None:
+    """Put a backup in the place of the database, and print where that lies now.
+
+    Raises:
+        AlreadyRunning: A server owns the data folder.
+        BackupFailed: The backup cannot be copied.
+        RestoreFailed: The backup is not sound, or the database is PostgreSQL.
+    """
+    with owning(settings), progress_bar() as bar:
+        before = backup.restore(
+            settings.database_url,
+            file.absolute(),
+            datetime.now(UTC),
+            lambda stage, done, total: bar(stage, done // _MB, total // _MB),
+        )
+    say(f"Restored {file}. Start kfbot: it makes the index anew and goes on with what waits.")
+    if before is not None:
+        say(f"What was there before: {before}")

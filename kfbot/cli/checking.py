@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from kfbot.adapter import ChannelAdapter
 from kfbot.channels import open_channels
+from kfbot.cli import surroundings
 from kfbot.cli.client import find_server
+from kfbot.cli.findings import Finding, State
 from kfbot.cli.output import report, say, say_table
 from kfbot.confidence import signals_version
 from kfbot.errors import (
@@ -29,12 +29,13 @@ from kfbot.language import language_of
 from kfbot.opening import check_qdrant, open_database
 from kfbot.permissions import scopes_of
 from kfbot.places import owning
-from kfbot.settings import Settings, load_settings
+from kfbot.settings import Settings, find_settings_file, load_settings
 from kfbot.store.calibrations import CalibrationStore
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.dead_letters import count_dead
 from kfbot.store.engine import Database
 from kfbot.store.integrity import find_broken_promises, find_damage, sqlite_file
+from kfbot.store.roles import grant
 from kfbot.store.schema import find_schema
 from kfbot.web.access import check_exposure
 
@@ -43,18 +44,6 @@ LARGE_BYTES = 200_000_000
 #: A platform may take so long to say whether it knows us.
 CHANNEL_SECONDS = 15.0
 _MARKS = {"ok": "✓", "note": "–", "wrong": "✗"}
-
-
-State = Literal["ok", "note", "wrong"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the table; only "wrong" stops the bot."""
-
-    what: str
-    state: State
-    text: str
 
 
 async def check(file: Path | None) -> bool:
@@ -71,19 +60,24 @@ async def check(file: Path | None) -> bool:
     return not wrong
 
 
-async def upgrade(settings: Settings) -> None:
+async def upgrade(settings: Settings, app_role: str | None = None) -> None:
     """Bring the schema up to date and print from which revision to which.
+
+    Args:
+        app_role: Granted what the bot needs; see `kfbot.store.roles`.
 
     Raises:
         AlreadyRunning: A server owns the data folder.
+        SettingsError: The role cannot be limited like this.
         StoreUnavailable: The database cannot be used, or a newer kfbot made it.
     """
     with owning(settings):
         before = await find_schema(settings.database_url)
         if before.state == "newer":
             raise StoreUnavailable(_newer(before.current))
-        async with open_database(settings):
-            pass
+        async with open_database(settings, say) as database:
+            if app_role is not None:
+                await grant(database, app_role)
     if before.state == "current":
         say(f"The schema is up to date: {before.current}.")
     else:
@@ -102,6 +96,7 @@ async def _find(file: Path | None) -> list[Finding]:
             )
         ]
     findings = [Finding("settings", "ok", f"data in {settings.data_dir}")]
+    findings += surroundings.secrets_findings(find_settings_file(file), settings)
     for what, look in _LOOKS:
         try:
             findings += [found async for found in look(settings)]
@@ -317,14 +312,19 @@ def _newer(revision: str | None) -> str:
 
 _Look = Callable[[Settings], AsyncIterator[Finding]]
 _LOOKS: tuple[tuple[str, _Look], ...] = (
+    ("machine", surroundings.look_at_machine),
     ("channels", _look_at_channels),
     ("server", _look_at_web),
+    ("web", surroundings.look_at_exposure),
     ("data_dir", _look_at_data),
     ("database", _look_at_database),
+    ("clock", surroundings.look_at_clock),
+    ("backup", surroundings.look_at_backups),
     ("integrity", _look_at_integrity),
     ("knowledge", _look_at_knowledge),
     ("embedding", _look_at_models),
     ("chat model", _look_at_chat_model),
     ("actions", _look_at_actions),
+    ("reach", surroundings.look_at_peers),
     ("qdrant", _look_at_qdrant),
 )

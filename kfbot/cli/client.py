@@ -19,6 +19,7 @@ from kfbot.places import places
 
 #: The server itself gives a turn 25 s.
 _TIMEOUT = httpx.Timeout(40.0, connect=5.0)
+_CUSTOMER_TIMEOUT = httpx.Timeout(1800.0, connect=5.0)
 #: A server that is alive answers within this time, however busy it is.
 _ALIVE_SECONDS = 8.0
 _JOB_SECONDS = 0.3
@@ -186,6 +187,30 @@ class Client:
         """
         await self._call("POST", f"event-deliveries/{number}/retry", {})
 
+    async def customers(self, query: dict[str, str]) -> dict[str, Any]:
+        """A part of the list (`customers`), and what to ask `before` with for the `next`."""
+        found: dict[str, Any] = await self._call("GET", "customers", query=query)
+        return found
+
+    async def export_customer(self, channel: str, user: str) -> dict[str, Any]:
+        """Everything that is kept of a customer.
+
+        Raises:
+            ServerRefused: There is no such customer.
+        """
+        found: dict[str, Any] = await self._call("GET", f"{_customer(channel, user)}/export")
+        return found
+
+    async def erase_customer(self, channel: str, user: str, *, entries: bool) -> dict[str, Any]:
+        """Remove it; `entries`: also those of knowledge bases.
+
+        Raises:
+            ServerRefused: There is no such customer.
+        """
+        query = {"entries": "true"} if entries else None
+        done: dict[str, Any] = await self._call("DELETE", _customer(channel, user), query=query)
+        return done
+
     async def _wait_for(self, job_id: str, progress: Progress) -> list[dict[str, Any]]:
         while True:
             job = await self._call("GET", f"jobs/{job_id}")
@@ -218,8 +243,12 @@ class Client:
         query: dict[str, str] | None = None,
     ) -> tuple[int, str, Any]:
         """Status, message and data of an answer, whatever it says."""
+        # What is kept of somebody may be much, and to clean a large file takes long.
+        timeout = _CUSTOMER_TIMEOUT if path.startswith("customers/") else _TIMEOUT
         try:
-            response = await self._http.request(method, path, json=body, params=query)
+            response = await self._http.request(
+                method, path, json=body, params=query, timeout=timeout
+            )
             answer = response.json()
             return response.status_code, str(answer["msg"]), answer["data"]
         except httpx.TimeoutException:
@@ -228,6 +257,10 @@ class Client:
             raise ServerRefused(f"the server at {self._url} is gone; try again") from None
         except (ValueError, KeyError, TypeError):
             raise ServerRefused(f"what answers at {self._url} is no kfbot") from None
+
+
+def _customer(channel: str, user: str) -> str:
+    return f"customers/{quote(channel, safe='')}/{quote(user, safe='')}"
 
 
 def _check(status: int, message: str) -> None:

@@ -183,7 +183,7 @@ def _say_report(report: dict[str, Any]) -> None:
 
 
 async def _status(settings: Settings, *, as_json: bool) -> None:
-    from kfbot.cli.output import say, say_json, say_table
+    from kfbot.cli.output import say_json, say_table
     from kfbot.cli.session import reach
 
     async with reach(settings) as bot:
@@ -203,17 +203,25 @@ async def _status(settings: Settings, *, as_json: bool) -> None:
     ]
     say_table(("name", "documents", "chunks", "loaded", "unreadable"), rows)
     for one in states:
-        if one["questions"]:
-            by = f"{one['questions']} generated questions"
-            say(f"  {one['name']}: also found by {by}", style="dim")
-        if one["added"]:
-            say(f"  {one['name']}: {one['added']} entries by hand", style="dim")
-        for line in one["overridden"]:
-            say(f"  {one['name']}: {line}: the entry by hand answers", style="dim")
-        for line in one["unreadable"]:
-            say(f"  ✗ {line}", style="red")
-        if one["calibration"]:
-            _say_calibration(one["name"], one["calibration"])
+        _say_notes(one)
+
+
+def _say_notes(one: dict[str, Any]) -> None:
+    from kfbot.cli.output import say
+
+    if one["questions"]:
+        by = f"{one['questions']} generated questions"
+        say(f"  {one['name']}: also found by {by}", style="dim")
+    if one["added"]:
+        say(f"  {one['name']}: {one['added']} entries by hand", style="dim")
+    if one["fault"]:
+        say(f"  ✗ {one['name']}: the last load failed: {one['fault']}", style="red")
+    for line in one["overridden"]:
+        say(f"  {one['name']}: {line}: the entry by hand answers", style="dim")
+    for line in one["unreadable"]:
+        say(f"  ✗ {line}", style="red")
+    if one["calibration"]:
+        _say_calibration(one["name"], one["calibration"])
 
 
 def _say_calibration(name: str, found: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from kfbot.cli.client import Address
 from kfbot.cli.output import one_line, progress_bar, report
 from kfbot.errors import ChannelUnavailable
 from kfbot.knowledge_base import KnowledgeBase
+from kfbot.logs import Discreet
 from kfbot.messages import DeliveryReceipt, OutboundMessage
 from kfbot.places import owning
 from kfbot.settings import Settings, WebSettings
@@ -90,7 +91,7 @@ def _log_to(file: Path) -> None:
     terminal.setFormatter(_OneLine(file))
     kept = logging.FileHandler(file, encoding="utf-8", delay=True)
     kept.setLevel(logging.ERROR)
-    kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    kept.setFormatter(Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[terminal, kept], force=True)
 
 

@@ -35,6 +35,7 @@ _STAGES = {
     "checking": "Checking the copy",
     "loading": "Loading the model (%)",
     "measuring": "Measuring the model",
+    "load": "Answered or given up, of those who came",
 }
 
 

@@ -17,6 +17,7 @@ from kfbot.knowledge_base import KnowledgeBase
 from kfbot.logs import configure_logging
 from kfbot.places import owning
 from kfbot.settings import Settings
+from kfbot.tracing import exporting
 from kfbot.web.server import serving
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,10 @@ def stop_on_signals(working: asyncio.Task[None]) -> None:
 
 
 async def _serve(settings: Settings, place: Path) -> None:
-    async with build(settings, place=place, report=report) as application:
+    async with (
+        exporting(settings.tracing),
+        build(settings, place=place, report=report) as application,
+    ):
         fresh = await load_if_empty(application.knowledge)
         tasks = [asyncio.create_task(application.run(), name="application")]
         if not fresh:

@@ -201,9 +201,22 @@ class Draft:
         """
         whole = self._whole(place)
         verdict = check(words.strip(), whole, said=f"{self.question}\n{self.text}")
+        if verdict == "supported" and self._is_only_named(words, place):
+            verdict = "words"
         if self.judge is None or (is_final and verdict == "foreign"):
             return verdict
         return await self.judge(words, whole, verdict)
+
+    def _is_only_named(self, words: str, place: int) -> bool:
+        """Whether the title or a heading says it, and the text does not.
+
+        They name what is spoken of; a title may be no more than the name of a file.
+        """
+        passage, said = self.passages[place], f"{self.question}\n{self.text}"
+        name = "\n".join(part for part in (passage.title, passage.heading) if part)
+        if check(words.strip(), name, said=said) != "supported":
+            return False
+        return check(words.strip(), passage.text, said=said) != "supported"
 
     def _whole(self, place: int) -> str:
         passage = self.passages[place]

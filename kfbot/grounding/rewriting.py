@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Sequence
 
+from kfbot import metrics, tracing
 from kfbot.chat_model import ChatMessage, ChatModel, Usage
 from kfbot.conversation import HistoryMessage, Language
 from kfbot.errors import ChatModelError
@@ -61,7 +62,8 @@ async def rewritten(
         timeout_seconds=REWRITE_SECONDS,
     )
     try:
-        text = "".join([piece async for piece in pieces])
+        with tracing.span("understand"), metrics.stage("understand"):
+            text = "".join([piece async for piece in pieces])
     except ChatModelError as error:
         logger.warning("not rewritten: %s", error, extra={"event": "rewriting_failed"})
         return None

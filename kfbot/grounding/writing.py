@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from kfbot import metrics, tracing
 from kfbot.chat_model import ChatModel, Usage, estimated_tokens
 from kfbot.conversation import HistoryMessage, Language
 from kfbot.errors import CompletionInvalid
@@ -87,7 +88,8 @@ class Writer:
         completion = self.model.complete(
             prompt, max_tokens=self.max_tokens, usage=usage, channel=channel
         )
-        await self._fill(draft, completion, usage, on_text, waits=waits)
+        with tracing.span("write", passages=shown), metrics.stage("write"):
+            await self._fill(draft, completion, usage, on_text, waits=waits)
         if draft.refused:
             return None
         draft.check_whole()

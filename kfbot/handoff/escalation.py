@@ -79,6 +79,12 @@ class Escalation:
         """
         return await self._grievance(conversation, None, words, last) is not None
 
+    def is_outburst(self, channel: str, words: str) -> bool:
+        """True where words that belong to no conversation call for a person all the same."""
+        rules = self.rules.get(channel, self.common)
+        angry = rules.angry and is_angry(words)
+        return angry or has_keyword(words, rules.keywords) or complains(words)
+
     async def reconsidered(self, outcome: Outcome, words: str, last: LastTurn | None) -> Outcome:
         """The outcome of a customer's question, or a handoff where the rules ask for a person.
 

@@ -64,6 +64,10 @@ class Budgeted:
     def context_tokens(self) -> int:
         return self._model.context_tokens
 
+    @property
+    def fault(self) -> str:
+        return self._model.fault
+
     async def complete(
         self,
         prompt: Sequence[ChatMessage],

@@ -10,6 +10,7 @@ import json
 import logging
 import time
 import uuid
+from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import httpx
 
 from kfbot.chat_model import ChatMessage, Usage, estimated_tokens
 from kfbot.errors import CompletionInvalid
+from kfbot.metrics import model_request
 from kfbot.model.faults import (
     EndpointUnavailable,
     NoCompletion,
@@ -119,21 +121,21 @@ class Endpoint:
         await self.find_model()
         asks_usage = self._asks_usage
         try:
-            async with aclosing(
-                self._asked(prompt, max_tokens, usage, deadline, asks_usage=asks_usage)
-            ) as pieces:
-                async for piece in pieces:
-                    yield piece
+            asked = self._asked(prompt, max_tokens, usage, deadline, asks_usage=asks_usage)
+            with model_request(self._name, usage):
+                async with aclosing(asked) as pieces:
+                    async for piece in pieces:
+                        yield piece
             return
         except RequestRefused:
             # Refused before anything came: perhaps for asking what it takes, as older servers do.
             if not asks_usage:
                 raise
-        async with aclosing(
-            self._asked(prompt, max_tokens, usage, deadline, asks_usage=False)
-        ) as pieces:
-            async for piece in pieces:
-                yield piece
+        asked = self._asked(prompt, max_tokens, usage, deadline, asks_usage=False)
+        with model_request(self._name, usage):
+            async with aclosing(asked) as pieces:
+                async for piece in pieces:
+                    yield piece
         self._asks_usage = False
 
     async def find_model(self) -> str:
@@ -256,6 +258,8 @@ class Endpoint:
         if asks_usage:
             options["stream_options"] = {"include_usage": True}
         self._answers[answer.request_id] = answer
+        # An emoji may come in two pieces of JSON; half of one is nothing that can be stored.
+        halves = getincrementaldecoder("utf-16-le")("replace")
         limit = min(deadline, time.monotonic() + silence)
         try:
             stream = await self._model.astream_chat(
@@ -267,9 +271,9 @@ class Endpoint:
                 _read(chunk.raw, answer)
                 if chunk.delta or "thinking_delta" in chunk.additional_kwargs:
                     limit = min(deadline, time.monotonic() + silence)
-                if chunk.delta:
-                    answer.text.append(chunk.delta)
-                    yield chunk.delta
+                if chunk.delta and (text := halves.decode(_halved(chunk.delta))):
+                    answer.text.append(text)
+                    yield text
             if answer.body is not None and not answer.text:
                 with endpoint_faults(self._name):
                     text = _plain(answer)
@@ -360,7 +364,12 @@ def _plain(answer: _Answer) -> str:
     spent = data.get("usage") or {}
     answer.prompt_tokens = spent.get("prompt_tokens")
     answer.completion_tokens = spent.get("completion_tokens", 0)
-    return str(choice["message"].get("content") or "")
+    return _halved(str(choice["message"].get("content") or "")).decode("utf-16-le", "replace")
+
+
+def _halved(text: str) -> bytes:
+    """A text in UTF-16, where half a character has a place of its own."""
+    return text.encode("utf-16-le", "surrogatepass")
 
 
 def _count(usage: Usage, answer: _Answer, prompt: Sequence[ChatMessage]) -> None:

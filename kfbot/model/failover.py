@@ -38,6 +38,12 @@ class Failover:
     def context_tokens(self) -> int:
         return self._settings.context_tokens
 
+    @property
+    def fault(self) -> str:
+        if any(not one.is_open for one in self._breakers):
+            return ""
+        return "; ".join(one.reason for one in self._breakers)
+
     async def complete(
         self,
         prompt: Sequence[ChatMessage],
@@ -94,7 +100,9 @@ class Failover:
         for number in range(_ROUNDS):
             failed: ChatModelError | None = None
             for breaker in self._asked():
-                if failed is not None and not await _may_follow(breaker, failed):
+                if failed is not None and (
+                    time.monotonic() >= deadline or not await _may_follow(breaker, failed)
+                ):
                     continue
                 attempt = _Attempt(breaker)
                 pieces = breaker.endpoint.complete(
@@ -111,7 +119,9 @@ class Failover:
                 failed = attempt.error
             assert failed is not None
             pause = _pause_seconds(failed, number)
-            late = time.monotonic() - began + pause > self._settings.first_token_seconds
+            # Who is asked again with no time left fails, and is thought to be dead for it.
+            until = min(began + self._settings.first_token_seconds, deadline)
+            late = time.monotonic() + pause > until
             all_open = all(one.is_open for one in self._breakers)
             if number + 1 == _ROUNDS or not _may_pass(failed) or late or all_open:
                 raise failed

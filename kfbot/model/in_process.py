@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfbot.chat_model import ChatMessage, Usage
 from kfbot.errors import ChatModelUnavailable, CompletionInvalid, SettingsError
+from kfbot.metrics import model_request
 from kfbot.model.served import CPU_CACHE
 from kfbot.model.slots import Slots
 from kfbot.model.thoughts import Thoughts
@@ -68,6 +69,11 @@ class InProcess:
             return min(self._settings.context_tokens, self._loaded.result().context_tokens)
         return self._settings.context_tokens
 
+    @property
+    def fault(self) -> str:
+        failed = self._loaded.exception() if self._loaded.done() else None
+        return "" if failed is None else f"{self._name} was not loaded: {failed}"
+
     async def complete(
         self,
         prompt: Sequence[ChatMessage],
@@ -95,12 +101,14 @@ class InProcess:
                     f"{max_tokens} for the answer, of {self.context_tokens}"
                 )
             usage.model, usage.requests = self._name, usage.requests + 1
-            usage.prompt_tokens += len(tokens)
             pieces = self._generated(loaded, tokens, max_tokens, usage, first, deadline)
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    usage.first_token_ms = usage.first_token_ms or (time.monotonic() - began) * 1000
-                    yield piece
+            with model_request(self._name, usage):
+                usage.prompt_tokens += len(tokens)
+                async with aclosing(pieces):
+                    async for piece in pieces:
+                        waited = (time.monotonic() - began) * 1000
+                        usage.first_token_ms = usage.first_token_ms or waited
+                        yield piece
 
     async def aclose(self) -> None:
         """End generation and free the memory, of the GPU too."""

@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx
 
 from kfbot.errors import ChatModelUnavailable, SettingsError
+from kfbot.extras import how_to_install
 from kfbot.knowledge_base import Progress
 from kfbot.model.served import MARK, STOP_SECONDS
 from kfbot.model.tuning.record import warning_of
@@ -29,6 +30,7 @@ from kfbot.model.weights import check_installed, check_model, memory_fault, merg
 START_SECONDS = 3600.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SHARE = re.compile(r"(\d+)%\|")
+_QUANTIZATION = f"--quantization needs {how_to_install('tune')}"
 _CAUSES = (
     (f"{MARK}no CUDA", "there is no CUDA here: --device cpu, or install the driver and torch"),
     ("contains custom code", "it needs code of its own, which is not run here: serve it with vLLM"),
@@ -36,8 +38,8 @@ _CAUSES = (
     ("couldn't connect to", "it cannot be downloaded: name a folder that holds it"),
     ("offlinemode", "it cannot be downloaded: name a folder that holds it"),
     ("address already in use", "the port is taken: --port N"),
-    ("requires the latest version of bitsandbytes", "pip install 'kfbot[tune]' for --quantization"),
-    ("bitsandbytes package is not", "pip install 'kfbot[tune]' for --quantization"),
+    ("requires the latest version of bitsandbytes", _QUANTIZATION),
+    ("bitsandbytes package is not", _QUANTIZATION),
 )
 _MEMORY_ADVICE = (
     "out of memory: --dtype bfloat16, --quantization bnb-4bit, a smaller model, or "

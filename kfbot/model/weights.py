@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kfbot.errors import SettingsError
+from kfbot.extras import how_to_install
 
 #: A name on the Hugging Face hub.
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -34,7 +35,7 @@ def check_installed(*modules: str, extra: str) -> None:
         SettingsError: One of its modules is missing.
     """
     if missing := [name for name in modules or _SERVING if find_spec(name) is None]:
-        raise SettingsError(f"{missing[0]} is not installed: pip install 'kfbot[{extra}]'")
+        raise SettingsError(f"{missing[0]} is not installed: {how_to_install(extra)}")
 
 
 def check_model(model: str) -> Path | None:

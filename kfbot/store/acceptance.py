@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,6 +31,7 @@ from kfbot.store.conversations import (
     change_owner,
     get_conversation,
 )
+from kfbot.store.erasure import refuse_erased
 from kfbot.store.events import encode_event, type_of
 from kfbot.store.help_desk import follow, tell_taken
 from kfbot.store.lanes import set_ready
@@ -107,17 +108,23 @@ def accept_all(
     Args:
         limited: Channels whose customers' messages are counted.
         agents_chats: No customers write there, and no transcript is kept of what is said.
+
+    Raises:
+        ConversationChanged: Of one of them the conversation was erased at this moment; the same
+            again makes a new one.
     """
     known = _known(connection, [_key(event) for event in events])
     new = list({_key(event): event for event in events if _key(event) not in known}.values())
     if not new:
         return [known[_key(event)] for event in events]
-    conversations = _ensure_conversations(connection, new, now, agents_chats)
+    writers = _ensure_customers(connection, new, now)
+    conversations = _ensure_conversations(connection, new, now, agents_chats, writers)
     # Before the rows: their order is the order of the commits of a conversation.
     set_ready(connection, conversations.values(), now)
+    refuse_erased(connection, conversations.values())
     stored = _write_inbox(connection, new, conversations, now)
     customers = [event for event in new if _chat(event) not in agents_chats]
-    _write_transcript(connection, customers, conversations, now)
+    _write_transcript(connection, customers, conversations, writers, now)
     remember_heard(
         connection, ((event, stored[_key(event)].inbox_id) for event in customers), limited
     )
@@ -179,6 +186,7 @@ def _ensure_conversations(
     events: Sequence[InboundEvent],
     now: datetime,
     agents_chats: Collection[Chat],
+    customers: Mapping[_Key, int],
 ) -> dict[ConversationId, int]:
     """The conversations of events; those that are new are made. Tells if a lane gets ready."""
     addresses = {(e.channel, e.chat, e.thread or "", e.member or "") for e in _addresses(events)}
@@ -188,7 +196,6 @@ def _ensure_conversations(
         {"addresses": list(addresses), "channels": channels, "chats": chats, "now": now},
     ).all()
     found = {address_of(row): row.conversation_id for row in rows}
-    customers = _ensure_customers(connection, events, now)
     if len(found) < len(addresses) or any(row.is_idle for row in rows):
         notify(connection, LANE)
     for event in events:
@@ -295,6 +302,7 @@ def _write_transcript(
     connection: sa.Connection,
     events: Sequence[InboundEvent],
     conversations: dict[ConversationId, int],
+    writers: Mapping[_Key, int],
     now: datetime,
 ) -> None:
     message = tables.message
@@ -302,7 +310,8 @@ def _write_transcript(
     for event in events:
         conversation_id = conversations[event.conversation]
         if isinstance(event, MessageReceived):
-            said.append(_message_values(event, conversation_id, now))
+            writer = writers.get(_customer(event) or ("", ""))
+            said.append(_message_values(event, conversation_id, writer, now))
         elif isinstance(event, ButtonPressed):
             said += _press_values(connection, event, conversation_id, now)
         elif isinstance(event, MessageEdited | MessageDeleted):
@@ -326,7 +335,9 @@ def _written(connection: sa.Connection, said: list[dict[str, Any]]) -> list[dict
     return []
 
 
-def _message_values(event: MessageReceived, conversation_id: int, now: datetime) -> dict[str, Any]:
+def _message_values(
+    event: MessageReceived, conversation_id: int, customer_id: int | None, now: datetime
+) -> dict[str, Any]:
     attachments = [
         {"url": file.url, "media_type": file.media_type, "name": file.name}
         for file in event.attachments
@@ -340,6 +351,7 @@ def _message_values(event: MessageReceived, conversation_id: int, now: datetime)
         "extras": {"attachments": attachments} if attachments else {},
         "platform_id": event.message_id,
         "event_id": event.event_id,
+        "customer_id": customer_id,
         "created_at": now,
     }
 
@@ -372,6 +384,8 @@ def _press_values(
             "extras": {},
             "platform_id": event.message_id,
             "event_id": event.event_id,
+            # The words are the operator's.
+            "customer_id": None,
             "created_at": now,
         }
     ]

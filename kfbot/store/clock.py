@@ -6,8 +6,24 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
+from kfbot.store import tables
 from kfbot.store.engine import Database
 from kfbot.store.lanes import elapsed_seconds
+
+
+async def find_skew(database: Database) -> timedelta:
+    """How far this machine's clock is behind: the database's own; of SQLite, what it stored last.
+
+    SQLite tells of no clock that is ahead: 0.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
+    """
+    newest = sa.select(tables.inbox.c.received_at).order_by(tables.inbox.c.id.desc()).limit(1)
+    asked = newest if database.is_sqlite else sa.select(sa.func.clock_timestamp())
+    theirs: datetime | None = await database.read(lambda c: c.execute(asked).scalar_one_or_none())
+    behind = timedelta() if theirs is None else theirs - datetime.now(UTC)
+    return max(behind, timedelta()) if database.is_sqlite else behind
 
 
 class DatabaseClock:

@@ -11,12 +11,14 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from kfbot.store.tables import metadata
 
 Result = TypeVar("Result")
 Query = Callable[[sa.Connection], Result]
@@ -52,6 +54,13 @@ class Connections(Protocol):
 
     def stream(self, query: sa.Select[Any], size: int) -> AsyncIterator[Sequence[sa.Row[Any]]]:
         """The rows of one snapshot, `size` at a time."""
+
+    async def compact(self, *, whole: bool) -> None:
+        """Have the files forget what was deleted; what is to be written waits meanwhile.
+
+        Args:
+            whole: All that ever was, also before deleting overwrote it; else the newest.
+        """
 
     async def close(self) -> None:
         """Close all connections."""
@@ -99,6 +108,21 @@ class SqliteConnections:
         finally:
             await asyncio.to_thread(connection.close)
 
+    async def compact(self, *, whole: bool) -> None:
+        """See `Connections`."""
+
+        def run() -> None:
+            # Neither may run in a transaction, which SQLAlchemy's own connections begin.
+            with closing(self._writer.raw_connection()) as connection:
+                if whole:
+                    connection.cursor().execute("VACUUM").close()
+                log = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                [is_busy, *_] = log.fetchone()
+                if is_busy:
+                    raise sqlite3.OperationalError("somebody reads in it all the time")
+
+        await asyncio.get_running_loop().run_in_executor(self._writing, run)
+
     async def close(self) -> None:
         """See `Connections`."""
         for pool in (self._reading, self._writing):
@@ -144,6 +168,19 @@ class PostgresConnections:
             rows = await connection.stream(query)
             async for batch in rows.partitions(size):
                 yield batch
+
+    async def compact(self, *, whole: bool) -> None:
+        """See `Connections`."""
+        names = metadata.tables if whole else ("customer", "consent")
+        listed = ", ".join(f'"{name}"' for name in names)
+        # As long as it takes.
+        engine = _postgres_engine(self.engine.url, 1, patient=True)
+        try:
+            plain = engine.execution_options(isolation_level="AUTOCOMMIT")
+            async with plain.connect() as connection:
+                await connection.exec_driver_sql(f"VACUUM {listed}")
+        finally:
+            await engine.dispose()
 
     async def close(self) -> None:
         """See `Connections`."""
@@ -221,7 +258,10 @@ def _sqlite_engine(url: URL, begin: str, connections: int) -> sa.Engine:
         # Otherwise sqlite3 opens its own deferred transactions, whose upgrade to a writer
         # fails at once when another connection has written in between.
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        # What is deleted is overwritten too: erased words must not stay behind in the file.
+        for pragma in (
+            "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"
+        ):  # fmt: skip
             connection.execute(f"PRAGMA {pragma}").close()
 
     @sa.event.listens_for(engine, "begin")

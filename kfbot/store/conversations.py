@@ -116,6 +116,25 @@ class ConversationStore:
 
         return await self._database.read(summaries)
 
+    async def latest(self, channel: str, *, limit: int = 1000) -> tuple[ConversationId, ...]:
+        """Where conversations of a channel take place, those with the latest messages first."""
+        alias, message = tables.conversation_alias.c, tables.message.c
+        last = (
+            sa.select(sa.func.max(message.id))
+            .where(message.conversation_id == alias.conversation_id)
+            .scalar_subquery()
+        )
+        query: sa.Select[Any] = (
+            sa.select(alias.channel, alias.chat, alias.thread, alias.member)
+            .where(alias.channel == channel, alias.current.is_(True))
+            # One without messages is the last; PostgreSQL would put it first.
+            .order_by(sa.func.coalesce(last, 0).desc())
+            .limit(limit)
+        )
+        return await self._database.read(
+            lambda c: tuple(address_of(row) for row in c.execute(query))
+        )
+
 
 def change_owner(
     connection: sa.Connection,

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import random
 import secrets
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,13 +20,13 @@ from typing import Any, Self, TypeVar
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from kfbot.errors import SettingsError, StoreUnavailable
 from kfbot.store import tables
 from kfbot.store.connections import Connections, PostgresConnections, SqliteConnections
+from kfbot.store.faults import is_unavailable, is_undone, mapped
 from kfbot.store.groups import (
     GROUP_SIZE,
     Batch,
@@ -49,11 +48,6 @@ RETRIES = 5
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 #: Advisory lock: one process at a time changes the schema.
 _SCHEMA_LOCK = 0x6B66626F74
-#: Deadlock and serialisation failure: nothing was stored, and again it may succeed.
-_UNDONE = {"40P01", "40001"}
-#: Classes of PostgreSQL's errors that are no operation's own: the connection, the transaction,
-#: its being undone, a lack of room, locks, a shutdown, the machine, a damaged file.
-_UNAVAILABLE = {"08", "25", "40", "53", "55", "57", "58", "XX"}
 # Made once: to put a statement together costs more than to run it.
 _LOCK = (
     sa.select(tables.lane.c.conversation_id)
@@ -129,7 +123,7 @@ class Database:
         Raises:
             StoreUnavailable: The database is gone, locked or full.
         """
-        with _mapped():
+        with mapped():
             return await self.connections.read(query)
 
     async def read_together(self, batch: Batch[Item, Result], item: Item) -> Result:
@@ -148,7 +142,7 @@ class Database:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        with _mapped():
+        with mapped():
             async for rows in self.connections.stream(query, size):
                 yield rows
 
@@ -204,10 +198,25 @@ class Database:
 
         patient = _connections(self.url, patient=True)
         try:
-            with _mapped():
+            with mapped():
                 await patient.write(alone)
         finally:
             await patient.close()
+
+    async def compact(self, *, whole: bool) -> None:
+        """Have the files of the database forget what was deleted.
+
+        On SQLite what is to be written waits for it; on PostgreSQL only what this role owns, or
+        may maintain, is looked after.
+
+        Args:
+            whole: All that ever was; else the newest, which is quick.
+
+        Raises:
+            StoreUnavailable: It could not be done, as for lack of room; nothing was changed.
+        """
+        with mapped():
+            await self.connections.compact(whole=whole)
 
     async def _commit_groups(self) -> None:
         while True:
@@ -225,7 +234,7 @@ class Database:
 
     async def _commit(self, group: Sequence[Waiting]) -> None:
         try:
-            with _mapped():
+            with mapped():
                 results, notices = await self._written(group)
         except Exception as error:
             logger.error("nothing stored: %s", error, extra={"event": "store_unavailable"})
@@ -246,7 +255,7 @@ class Database:
             except _Apart:
                 run = partial(_apart, group=group, origin=self.origin)
             except DBAPIError as error:
-                if not _is_undone(error):
+                if not is_undone(error):
                     raise
                 logger.info("transaction undone, again", extra={"event": "transaction_undone"})
                 # Jitter spreads those who met; nothing here is secret.
@@ -267,7 +276,7 @@ def _together(
     try:
         results = run_group(connection, group)
     except Exception as error:
-        if isinstance(error, DBAPIError) and _is_unavailable(error):
+        if isinstance(error, DBAPIError) and is_unavailable(error):
             raise
         raise _Apart from error
     notices = take_notices(connection)
@@ -289,7 +298,7 @@ def _apart(
             savepoint.commit()
             notices += take_notices(connection)
         except Exception as error:
-            if isinstance(error, DBAPIError) and _is_unavailable(error):
+            if isinstance(error, DBAPIError) and is_unavailable(error):
                 # SQLite may have undone everything already: the savepoint is gone.
                 raise
             savepoint.rollback()
@@ -336,50 +345,3 @@ def _upgrade(connection: sa.Connection) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-
-
-class _mapped:
-    """Turns the database's own errors into ours at the edge of the room."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if isinstance(exc, DBAPIError):
-            raise StoreUnavailable(f"database: {_plain(exc)}") from exc
-        if isinstance(exc, CommandError):
-            raise StoreUnavailable(f"database schema: {exc}; is it of a newer kfbot?") from exc
-        if isinstance(exc, (sqlite3.Error, OSError, sa.exc.TimeoutError)):
-            raise StoreUnavailable(f"database: {exc or type(exc).__name__}") from exc
-
-
-def _plain(error: DBAPIError) -> str:
-    """One line, without the driver's class names."""
-    return str(error.orig).replace("\n", " ")
-
-
-def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
-
-
-def _is_undone(error: DBAPIError) -> bool:
-    """True where nothing was stored for certain, and the same may well succeed at once."""
-    if error.connection_invalidated:
-        # Without a statement it was the commit, which may have come through.
-        return error.statement is not None
-    return _sqlstate(error) in _UNDONE
-
-
-def _is_unavailable(error: DBAPIError) -> bool:
-    """True where the database failed, not the operation: its neighbours failed with it."""
-    if error.connection_invalidated:
-        return True
-    if (state := _sqlstate(error)) is not None:
-        return state[:2] in _UNAVAILABLE
-    # SQLite's damaged files have no class of their own.
-    return isinstance(error, sa.exc.OperationalError) or type(error) is sa.exc.DatabaseError

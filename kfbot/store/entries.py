@@ -65,6 +65,13 @@ def remove_entry(connection: sa.Connection, *, name: str, document_id: str) -> b
     return True
 
 
+def renew_all(connection: sa.Connection, name: str) -> None:
+    """Have every index of a knowledge base built anew from what is stored, not extended."""
+    renewed = sa.update(knowledge_base).where(_base.name == name)
+    connection.execute(renewed.values(revision=secrets.token_hex(6)))
+    notify(connection, knowledge_notice(name))
+
+
 def keep_entries(
     connection: sa.Connection, load: Load, number: int, *, same_model: bool
 ) -> set[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -30,6 +31,8 @@ _EVENTS: dict[str, TypeAdapter[Any]] = {
     )
 }
 _OUTBOUND = TypeAdapter(OutboundMessage)
+#: Fields of an event that `storable_event` leaves alone.
+_AS_THEY_ARE = frozenset(("raw", "conversation", "moved_to"))
 
 
 def storable(text: str) -> str:
@@ -38,14 +41,33 @@ def storable(text: str) -> str:
 
 
 def storable_event(event: InboundEvent) -> InboundEvent:
-    """An event whose words every database takes."""
-    if isinstance(event, MessageReceived):
-        name = storable(event.sender.display_name)
-        sender = replace(event.sender, display_name=name)
-        return replace(event, text=storable(event.text), sender=sender)
-    if isinstance(event, MessageEdited):
-        return replace(event, text=storable(event.text))
-    return event
+    """An event whose texts every database takes: words, names, and its own ids.
+
+    The address stays as it is, stored or not: an answer must not go to another chat.
+    """
+    cleaned: InboundEvent = _storable_parts(event)
+    return cleaned
+
+
+def _storable_parts(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, tuple):
+        return tuple([_storable_parts(one) for one in value])
+    changed = {}
+    for name in _parts_of(value.__class__):
+        part = getattr(value, name)
+        # Nearly always nothing is wrong: then it stays the very same event.
+        if part and (cleaned := _storable_parts(part)) != part:
+            changed[name] = cleaned
+    return replace(value, **changed) if changed else value
+
+
+@cache
+def _parts_of(kind: type) -> tuple[str, ...]:
+    """What an event, or a part of one, consists of; nothing for what holds no text."""
+    named = fields(kind) if is_dataclass(kind) else ()
+    return tuple(one.name for one in named if one.name not in _AS_THEY_ARE)
 
 
 def encode_event(event: InboundEvent) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kfbot.cases.posts import plain
 from kfbot.conversation import Conversation, State
 from kfbot.errors import ConversationChanged
 from kfbot.language import language_of
+from kfbot.markup import plain
 from kfbot.messages import MessageReceived, Sender
 from kfbot.store import tables
 from kfbot.store.conversations import change_owner, get_conversation

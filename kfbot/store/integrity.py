@@ -20,6 +20,7 @@ from kfbot.errors import StoreUnavailable
 from kfbot.store import tables
 from kfbot.store.connections import BUSY_TIMEOUT_SECONDS
 from kfbot.store.engine import Database
+from kfbot.store.erasure import ERASED, ERASING
 
 #: So many findings of one kind are told; the next ones would not say more.
 MOST = 10
@@ -149,6 +150,8 @@ def _lost() -> sa.Select[Any]:
     return (
         sa.select(conversation.c.id, addresses)
         .join_from(conversation, alias, of_it, isouter=True)
+        # Nothing is to be sent there any more.
+        .where(conversation.c.state.not_in((ERASING, ERASED)))
         .group_by(conversation.c.id)
         .having(addresses != 1)
         .order_by(conversation.c.id)

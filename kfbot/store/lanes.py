@@ -107,7 +107,16 @@ _EPOCHS = (
 _SET_READY = {
     dialect: statement.on_conflict_do_update(
         index_elements=[_lane.conversation_id],
-        set_={"ready_at": statement.excluded.ready_at},
+        set_={
+            # Who waits already keeps the place in the line, however often they write again.
+            "ready_at": sa.case(
+                (
+                    sa.and_(_lane.owner.is_(None), _lane.ready_at <= statement.excluded.ready_at),
+                    _lane.ready_at,
+                ),
+                else_=statement.excluded.ready_at,
+            )
+        },
     )
     for dialect, statement in (
         ("sqlite", sqlite_insert(tables.lane)),

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from kfbot.errors import ConversationChanged
 from kfbot.messages import ConversationId, DeliveryReceipt, InboundEvent
 from kfbot.store import tables
 from kfbot.store.acceptance import Accepted, Chat, accept_all
@@ -81,8 +82,9 @@ class MessageStore:
         lanes = () if known is None else (known,)
         try:
             accepted = await self._database.write_together(self._accept, event, lanes=lanes)
-        except IntegrityError:
-            # Another process stored the same event, customer or conversation at this moment.
+        except (IntegrityError, ConversationChanged):
+            # Another process stored the same event, customer or conversation at this moment, or
+            # erased the conversation.
             accepted = await self._database.write_together(self._accept, event, lanes=lanes)
         if len(self._lane_of) >= REMEMBERED:
             self._lane_of.clear()

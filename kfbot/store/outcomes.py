@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 
 import sqlalchemy as sa
 
@@ -20,6 +21,7 @@ from kfbot.store.action_memory import remember
 from kfbot.store.assignment import assign_to_last
 from kfbot.store.case_steps import take_step
 from kfbot.store.cases import find_open_case, note_reply, open_case
+from kfbot.store.consent import Notice, with_notice
 from kfbot.store.conversations import (
     OwnerChange,
     add_address,
@@ -56,9 +58,16 @@ class _Finished:
 class OutcomeStore:
     """Writes the results of turns and the words of agents."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        notices: Mapping[str, Notice] = MappingProxyType({}),
+    ) -> None:
+        """`notices`: what customers are told before their first answer, by channel."""
         self._database = database
         self._clock = clock
+        self._notices = notices
 
     async def commit(
         self,
@@ -104,7 +113,16 @@ class OutcomeStore:
                 _apply_command(connection, item, now)
                 under = _hangs_under(connection, item)
                 saying = _saying(_after_step(connection, item, now), after, under)
-                sayings.append(said_instead(connection, drafts.pop(number, None), saying, now))
+                draft = drafts.pop(number, None)
+                saying = with_notice(
+                    connection,
+                    self._notices.get(after.address.channel),
+                    saying,
+                    item.events[-1].event,
+                    now,
+                    is_shown=draft is not None,
+                )
+                sayings.append(said_instead(connection, draft, saying, now))
                 results.append(case)
             else:
                 results.append(None)

@@ -42,16 +42,24 @@ async def find_schema(url: str) -> Schema:
         SettingsError: The URL is no database URL.
         StoreUnavailable: It cannot be reached or read.
     """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    scripts = ScriptDirectory.from_config(config)
+    scripts = _scripts()
     newest = scripts.get_current_head() or ""
     if _is_missing(url):
         return Schema(None, newest)
     async with Database(url) as database:
         current = await database.read(_current)
-    known = {script.revision for script in scripts.walk_revisions()}
-    return Schema(current, newest, current is None or current in known)
+    return Schema(current, newest, current is None or is_known(current))
+
+
+def is_known(revision: str) -> bool:
+    """False for the revision of a newer kfbot."""
+    return revision in {script.revision for script in _scripts().walk_revisions()}
+
+
+def _scripts() -> ScriptDirectory:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return ScriptDirectory.from_config(config)
 
 
 def _current(connection: sa.Connection) -> str | None:

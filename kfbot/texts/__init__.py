@@ -139,6 +139,9 @@ class CommandTexts:
     why_lacked: dict[str, str]
     #: With "{name}", "{slots}", "{came}", "{status}" and "{fields}".
     why_action: str
+    #: With "{name}" and "{slots}", by who thought of it; what follows the account of an action.
+    why_offered: dict[str, str]
+    why_action_by: dict[str, str]
     why_signals: str
     why_reranker: str
     why_reranker_only_orders: str
@@ -204,6 +207,9 @@ class ActionTexts:
     #: With "{wish}" and "{values}"; and where there are no values.
     confirm: str
     confirm_plain: str
+    #: The same, where it is not sure that the wish is meant.
+    offer: str
+    offer_plain: str
     yes: str
     no: str
     #: A person is got: it could not be done; the customer could not say what is needed.

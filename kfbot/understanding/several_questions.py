@@ -9,6 +9,7 @@ from textwrap import shorten
 
 from kfbot.conversation import Language, Turn
 from kfbot.knowledge_base import Passage
+from kfbot.markup import plain
 from kfbot.texts import texts
 
 #: Of more questions than this the last ones stay together.
@@ -149,7 +150,8 @@ def _with_rest(answer: Turn, unsure: Sequence[Turn], language: Language) -> Turn
         shorten(part.question.rsplit("\n", 1)[-1], QUOTED_LENGTH, placeholder="…")
         for part in unsure
     )
-    rest = texts(language).handoff_rest.format(question=asked)
+    # Said for all who read along, a link would be the bot's.
+    rest = texts(language).handoff_rest.format(question=plain(asked))
     return replace(answer, decision="handoff", reason="unsure", text=f"{answer.text}\n\n{rest}")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from kfbot.errors import SettingsError
 from kfbot.store.keys import KeyStore
@@ -23,8 +23,22 @@ VISITOR_KEY = "visitors"
 VISITOR_SECONDS = 180 * 24 * 3600
 #: The only address that takes a form: those of other sites' pages come with their Origin.
 UPLOAD = "/api/v1/doc/upload"
-#: Headers that a proxy adds.
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+#: Headers that proxies add, beside those that begin with X-Forwarded.
+_OF_PROXIES = frozenset(
+    (
+        "cf-connecting-ip",
+        "fastly-client-ip",
+        "forwarded",
+        "true-client-ip",
+        "via",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-envoy-external-address",
+        "x-original-forwarded-for",
+        "x-original-host",
+        "x-real-ip",
+    )
+)
 
 
 class Refused(Exception):
@@ -41,9 +55,12 @@ def is_loopback(host: str) -> bool:
     if name == "localhost":
         return True
     try:
-        return ipaddress.ip_address(name).is_loopback
+        address = ipaddress.ip_address(name)
     except ValueError:
         return False
+    # Where one socket takes both, IPv4 comes in IPv6's clothes.
+    plain = (address.ipv4_mapped or address) if address.version == 6 else address
+    return plain.is_loopback
 
 
 def check_exposure(host: str, tokens: Sequence[str]) -> None:
@@ -62,8 +79,14 @@ def check_exposure(host: str, tokens: Sequence[str]) -> None:
 class Access:
     """Checks API requests against the operator's tokens and the server's own."""
 
-    def __init__(self, tokens: Sequence[str], own_token: str) -> None:
-        """`own_token` is the one that lies in server.json for commands on this machine."""
+    def __init__(self, tokens: Sequence[str], own_token: str, metrics_token: str = "") -> None:
+        """Prepare.
+
+        Args:
+            own_token: The one that lies in server.json for commands on this machine.
+            metrics_token: Good for watching alone; "": there is none.
+        """
+        self._metrics_token = metrics_token.encode()
         self._open_on_loopback = not tokens
         self._tokens = tuple(token.encode() for token in (*tokens, own_token))
 
@@ -75,13 +98,24 @@ class Access:
         """
         if "Authorization" in request.headers:
             self._check_token(request.headers["Authorization"])
-        elif not self._open_on_loopback or any(name in request.headers for name in FORWARDED):
+        elif not self._open_on_loopback or came_through_proxy(request):
             raise Refused(401, "a bearer token is needed: Authorization: Bearer …")
         else:
             check_same_machine(request)
         kind = "multipart/form-data" if request.path == UPLOAD else "application/json"
         if request.method in ("POST", "PUT", "PATCH") and request.content_type != kind:
             raise Refused(415, f"send Content-Type: {kind}")
+
+    def check_watching(self, request: web.Request) -> None:
+        """Let through who may see how the bot does: who may use the API, and the metrics token.
+
+        Raises:
+            Refused: As `check`.
+        """
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        known, given = self._metrics_token, _as_sent(token.strip())
+        if not (known and scheme.lower() == "bearer" and hmac.compare_digest(given, known)):
+            self.check(request)
 
     def _check_token(self, header: str) -> None:
         scheme, _, token = header.partition(" ")
@@ -90,6 +124,19 @@ class Access:
         matches = [hmac.compare_digest(given, known) for known in self._tokens]
         if scheme.lower() != "bearer" or not any(matches):
             raise Refused(401, "the bearer token is not valid")
+
+
+def came_through_proxy(request: web.Request) -> bool:
+    """True where another server passed the request on: whoever sent it may be anywhere."""
+    names = {name.lower() for name in request.headers}
+    return (
+        not names.isdisjoint(_OF_PROXIES)
+        or any(name.startswith("x-forwarded") for name in names)
+        # nginx with a bare proxy_pass adds no header and puts our own address into Host. But
+        # unless told otherwise it speaks HTTP/1.0, which browsers and today's clients do not.
+        or request.version < HttpVersion11
+        or not is_loopback(request.remote or "")
+    )
 
 
 def check_same_machine(request: web.Request) -> None:

@@ -125,15 +125,15 @@ class Api:
 
     async def conversations(self, request: web.Request) -> web.Response:
         """List conversations by state, the longest waiting first; or the one of a chat."""
-        if "chat" in request.query:
-            return await self._conversation_of(
-                ConversationId(request.query.get("channel", API_CHANNEL), request.query["chat"])
-            )
         named = request.query.get("state", "waiting,agent").split(",")
         try:
             states = [State(name) for name in named]
         except ValueError:
             raise BadRequest(f"state: one of {', '.join(State)}") from None
+        if "chat" in request.query:
+            return await self._conversation_of(
+                ConversationId(request.query.get("channel", API_CHANNEL), request.query["chat"])
+            )
         listed = await self._application.conversations.list(states)
         return success([_summary_data(summary) for summary in listed])
 

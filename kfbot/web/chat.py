@@ -26,6 +26,7 @@ from kfbot.store.transcripts import TranscriptMessage
 from kfbot.texts import texts
 from kfbot.web.access import Refused, Visitors, check_same_origin
 from kfbot.web.api import number
+from kfbot.web.limits import Streams
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ class Chat:
     def __init__(self, application: Application, visitors: Visitors) -> None:
         self._application = application
         self._visitors = visitors
-        #: Set when the server stops: open pushes end, and pages connect again.
-        self.closing = asyncio.Event()
+        #: Closed when the server stops: open pushes end, and pages connect again.
+        self.streams = Streams()
 
     def routes(self) -> list[web.RouteDef]:
         """The page, its files, and what it calls."""
@@ -112,6 +113,7 @@ class Chat:
                 body=await request.read(),
             )
         )
+        await self._application.backlog.admit(reply.events)
         for event in reply.events:
             await self._application.inbox.accept(event)
         return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
@@ -119,6 +121,12 @@ class Chat:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Push the transcript after Last-Event-ID, then what comes, until either side leaves."""
         visitor = self._known(request)
+        with self.streams.opened(visitor) as end:
+            return await self._pushed(request, visitor, end)
+
+    async def _pushed(
+        self, request: web.Request, visitor: str, end: asyncio.Event
+    ) -> web.StreamResponse:
         seen = request.headers.get("Last-Event-ID") or request.query.get("after") or ""
         response = web.StreamResponse(
             headers={
@@ -131,7 +139,7 @@ class Chat:
         await response.prepare(request)
         push = _Push(self._application, response, visitor, after=number(seen) or 0)
         try:
-            await push.run(self.closing)
+            await push.run(end)
         except ConnectionResetError:
             pass
         except StoreUnavailable as error:
@@ -178,20 +186,22 @@ class _Push:
             self._application.changes.watching(notice, draft_notice(known)) as event,
             self._application.changes.watching(typing) as typed,
         ):
-            await self._catch_up()
+            current = await self._catch_up()
             await self._write("ready", {})
-            while conversation is not None or not await self._began():
+            while current == known:
                 if await self._changed(event, typed, closing):
                     return
                 if typed.is_set():
                     typed.clear()
                     await self._write("typing", {})
                 event.clear()
-                await self._catch_up()
+                current = await self._catch_up()
+        if known:
+            # It was erased: the next one may count its messages anew, of which the page would
+            # think that it shows them.
+            self._after, self._owner, self._draft = 0, None, ""
+            await self._write("erased", {})
         await self.run(closing)
-
-    async def _began(self) -> bool:
-        return await self._application.conversations.find(self._address) is not None
 
     async def _changed(self, *events: asyncio.Event) -> bool:
         """Wait for one of these; True where it was the last: the server stops."""
@@ -209,10 +219,11 @@ class _Push:
             for wait in waits:
                 wait.cancel()
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self) -> int:
+        """Write what is new; returns the number of the conversation, 0 where there is none."""
         conversation = await self._application.conversations.find(self._address)
         if conversation is None:
-            return
+            return 0
         # Before the messages: one that takes its place is then among them.
         draft = await self._application.transcripts.draft(conversation.id)
         messages = await self._application.transcripts.transcript(
@@ -236,6 +247,7 @@ class _Push:
             await self._write("draft", {"text": draft})
         elif messages and messages[-1].role == "customer" and owner[0] in ("bot", "closed"):
             await self._write("typing", {})
+        return conversation.id
 
     async def _write(self, name: str, data: dict[str, Any], event_id: int | None = None) -> None:
         lines = [f"event: {name}", f"data: {json.dumps(data, ensure_ascii=False)}"]

@@ -123,6 +123,7 @@ def _status_data(one: KnowledgeStatus) -> dict[str, Any]:
         "generation": one.generation,
         "loaded_at": one.loaded_at.isoformat() if one.loaded_at else None,
         "rolled_back": one.rolled_back,
+        "fault": one.fault,
         "added": one.added,
         "overridden": list(one.overridden),
         "counts": dict(one.counts),

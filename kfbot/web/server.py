@@ -8,7 +8,6 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from kfbot.errors import (
     Conflict,
     ConversationChanged,
     KnowledgeBaseUnavailable,
+    Overloaded,
     SettingsError,
     StoreUnavailable,
     WebhookRejected,
@@ -35,12 +35,15 @@ from kfbot.web.access import (
 )
 from kfbot.web.api import Api, BadRequest, NotFound, failure
 from kfbot.web.chat import STATIC, Chat
+from kfbot.web.customers import CustomerApi
 from kfbot.web.dead_letters import DeadLetterApi
 from kfbot.web.desk import Desk
 from kfbot.web.desk.page import PRIVATE
 from kfbot.web.event_deliveries import EventDeliveryApi
 from kfbot.web.knowledge import KnowledgeApi
+from kfbot.web.limits import in_time, server_options
 from kfbot.web.uploads import UploadApi
+from kfbot.web.watching import Watching, counting
 from kfbot.web.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
@@ -56,6 +59,8 @@ DESCRIPTION = "/api/v1/openapi.json"
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    # Which versions of Python and aiohttp run here is nobody's business.
+    "Server": "kfbot",
 }
 _STATUS: dict[type[Exception], int] = {
     BadRequest: 400,
@@ -65,6 +70,8 @@ _STATUS: dict[type[Exception], int] = {
     KnowledgeBaseUnavailable: 503,
     TimeoutError: 503,
 }
+#: Whose answers nobody keeps or frames.
+_PRIVATE_PLACES = ("/desk", "/api/", "/webhooks/")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -80,12 +87,14 @@ async def serving(application: Application, *, port: int | None = None) -> Async
     tokens = [token.get_secret_value() for token in settings.web.tokens]
     check_exposure(settings.web.host, tokens)
     own_token = secrets.token_urlsafe(32)
+    watching = settings.web.metrics_token.get_secret_value()
     jobs = Jobs(application.jobs, application.knowledge)
     key = await load_key(application.keys, settings.data_dir)
     chat, desk = Chat(application, Visitors(key)), Desk(application)
     runner = web.AppRunner(
-        create_app(application, Access(tokens, own_token), chat, desk, jobs),
+        create_app(application, Access(tokens, own_token, watching), chat, desk, jobs),
         access_log=None,
+        **server_options(),
         shutdown_timeout=SHUTDOWN_SECONDS,
     )
     await runner.setup()
@@ -100,7 +109,7 @@ async def serving(application: Application, *, port: int | None = None) -> Async
                 yield url
         finally:
             file.unlink(missing_ok=True)
-            chat.closing.set()
+            chat.streams.close()
             await jobs.close()
     finally:
         await runner.cleanup()
@@ -111,35 +120,36 @@ def create_app(
 ) -> web.Application:
     """The routes, each behind its check."""
     app = web.Application(
-        client_max_size=LARGEST_BODY, middlewares=[_answering_errors, _guarding(access)]
+        client_max_size=LARGEST_BODY,
+        middlewares=[counting, _answering_errors, in_time, _guarding(access)],
     )
     app.on_response_prepare.append(_add_headers)
 
     names = tuple(application.settings.knowledge)
     webhooks = Webhooks(application)
     app.on_shutdown.append(webhooks.close)
+    watching = Watching(application, access)
+    app.on_shutdown.append(watching.close)
 
     async def health(request: web.Request) -> web.StreamResponse:
         async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
             await application.knowledge.search("health")
         return web.json_response({"status": "ok"})
 
-    async def ready(request: web.Request) -> web.StreamResponse:
-        return await _readiness(application)
-
     app.add_routes(
         [
             web.get("/", _to_chat),
             web.get("/healthz", health),
-            web.get("/readyz", ready),
             web.get(DESCRIPTION, _describe),
             web.route("*", "/webhooks/{channel}", webhooks.receive),
             web.route("*", "/webhooks/{channel}/{path:.+}", webhooks.receive),
             *Api(application).routes(),
             *KnowledgeApi(application.knowledge, names, jobs).routes(),
-            *UploadApi(application.settings.data_dir, names, jobs, known_endings).routes(),
+            *UploadApi(application.uploads, names, jobs, known_endings).routes(),
             *DeadLetterApi(application.dead_letters).routes(),
             *EventDeliveryApi(application.conversation_events).routes(),
+            *CustomerApi(application.privacy).routes(),
+            *watching.routes(),
             *chat.routes(),
             *desk.routes(),
         ]
@@ -155,22 +165,6 @@ async def _describe(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(STATIC / "openapi.json")
 
 
-async def _readiness(application: Application) -> web.Response:
-    """Whether customers can be served; a message that was given up is no reason against it."""
-    stopped = application.outbox.stopped
-    reasons = [f"{channel}: {reason}" for channel, reason in stopped.items()]
-    dead = None
-    try:
-        async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
-            dead = asdict(await application.dead_letters.count())
-    except (StoreUnavailable, TimeoutError):
-        reasons.append("the database does not answer")
-    return web.json_response(
-        {"status": "degraded" if reasons else "ok", "reasons": reasons, "dead_letters": dead},
-        status=503 if reasons else 200,
-    )
-
-
 def _guarding(access: Access) -> Any:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -183,9 +177,19 @@ def _guarding(access: Access) -> Any:
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(_HEADERS)
-    if request.path.startswith("/desk"):
+    if request.path.startswith(_PRIVATE_PLACES):
         for name, value in PRIVATE.items():
             response.headers.setdefault(name, value)
+
+
+def _answer_to(error: web.HTTPException) -> web.Response:
+    if error.status < 400:
+        raise error
+    answer = failure(error.status, error.reason)
+    # RFC 9110: who used the wrong method is told the right ones.
+    if "Allow" in error.headers:
+        answer.headers["Allow"] = error.headers["Allow"]
+    return answer
 
 
 @web.middleware
@@ -193,11 +197,13 @@ async def _answering_errors(request: web.Request, handler: Handler) -> web.Strea
     try:
         return await handler(request)
     except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        return failure(error.status, error.reason)
+        return _answer_to(error)
     except (Refused, WebhookRejected) as error:
         return failure(error.status, str(error))
+    except Overloaded as error:
+        response = failure(503, str(error))
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+        return response
     except StoreUnavailable as error:
         # Who has no token is not told what the database says.
         known = request.path.startswith("/api/")

@@ -1,15 +1,12 @@
-"""`POST /api/v1/doc/upload`: a document is stored for good and answered from; OpenKF's form."""
+"""`POST /api/v1/doc/upload`, OpenKF's form: a document is kept for good and answered from."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import secrets
 import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import BodyPartReader, MultipartReader, web
@@ -17,7 +14,8 @@ from aiohttp.http import HttpProcessingError
 
 from kfbot.jobs import Jobs
 from kfbot.store.jobs import Job
-from kfbot.uploads import UPLOADED, uploads_folder
+from kfbot.store.uploads import UploadStore
+from kfbot.uploads import UPLOADED
 from kfbot.web.access import UPLOAD
 from kfbot.web.api import BadRequest, NotFound, failure, success
 
@@ -30,32 +28,37 @@ _NAME_BYTES = 200
 
 
 class UploadApi:
-    """The handler."""
+    """The handlers."""
 
     def __init__(
         self,
-        data_dir: Path,
+        uploads: UploadStore,
         names: Sequence[str],
         jobs: Jobs,
         endings: Callable[[], Awaitable[frozenset[str]]],
     ) -> None:
         """`names`: the configured knowledge bases; `endings`: of the files that can be read."""
-        self._data_dir = data_dir
+        self._uploads = uploads
         self._names = names
         self._jobs = jobs
         self._endings = endings
 
     def routes(self) -> list[web.RouteDef]:
-        """The one route."""
-        return [web.post(UPLOAD, self.upload)]
+        """What is uploaded, what there is, and what goes again."""
+        return [
+            web.post(UPLOAD, self.upload),
+            web.get("/api/v1/knowledge/{kb}/uploads", self.kept),
+            web.delete("/api/v1/knowledge/{kb}/uploads/{name}", self.remove),
+        ]
 
     async def upload(self, request: web.Request) -> web.Response:
         """Take the part `file` of a form, in place of a document of the same name; load it."""
         name = self._knowledge_base(request.query.get("kb"))
         form, part = await _file_part(request)
         file = await self._file_name(part.filename or "")
-        folder = uploads_folder(self._data_dir, name) / UPLOADED
-        size = await _store(form, part, folder, file)
+        content = await _content(form, part)
+        await self._uploads.put(name, file, content)
+        data = {"knowledge_base": name, "id": f"{UPLOADED}/{file}", "bytes": len(content)}
         ended = asyncio.Event()
         job_id = await self._jobs.start([name], on_end=ended.set)
         try:
@@ -64,14 +67,36 @@ class UploadApi:
             job = None
         else:
             job = await self._jobs.find(job_id)
-        data = {"knowledge_base": name, "id": f"{UPLOADED}/{file}", "bytes": size, "job": job_id}
         if job is None:
-            return success(data, status=202, message=f"{file} Upload accepted")
+            return success({**data, "job": job_id}, status=202, message=f"{file} Upload accepted")
         if job.state == "failed":
             return failure(503, f"{file} is kept, and could not be loaded: {job.error}")
         if fault := _unreadable(job, f"{UPLOADED}/{file}"):
             return failure(422, f"{file} cannot be read: {fault}")
-        return success(data, message=f"{file} Upload success")
+        return success({**data, "job": job_id}, message=f"{file} Upload success")
+
+    async def kept(self, request: web.Request) -> web.Response:
+        """The uploads of a knowledge base, by name."""
+        name = self._knowledge_base(request.match_info["kb"])
+        return success(
+            [
+                {
+                    "name": one.name,
+                    "id": f"{UPLOADED}/{one.name}",
+                    "bytes": one.size,
+                    "uploaded_at": one.uploaded_at.isoformat(),
+                }
+                for one in await self._uploads.list(name)
+            ]
+        )
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """Keep an upload no longer, and answer from it no more once the load is done."""
+        name = self._knowledge_base(request.match_info["kb"])
+        if not await self._uploads.remove(name, request.match_info["name"]):
+            raise NotFound("there is no such upload")
+        job_id = await self._jobs.start([name])
+        return success({"job": job_id}, status=202, message="accepted")
 
     def _knowledge_base(self, named: str | None) -> str:
         if named is not None:
@@ -123,56 +148,26 @@ async def _file_part(request: web.Request) -> tuple[MultipartReader, BodyPartRea
     raise BadRequest("file: the part with the document is missing")
 
 
-async def _store(form: MultipartReader, part: BodyPartReader, folder: Path, file: str) -> int:
-    """Write a part under its name, in one step and for good; returns its size.
+async def _content(form: MultipartReader, part: BodyPartReader) -> bytes:
+    """All of a part.
 
     Raises:
         BadRequest: It is empty, or breaks off.
         HTTPRequestEntityTooLarge: It is over DOCUMENT_BYTES.
     """
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    # A hidden file is none for a load.
-    temporary = folder / f".{secrets.token_hex(8)}"
+    content = bytearray()
     try:
-        size = await _write(form, part, temporary)
-        await asyncio.to_thread(temporary.replace, folder / file)
-        await asyncio.to_thread(_settle, folder)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return size
-
-
-async def _write(form: MultipartReader, part: BodyPartReader, path: Path) -> int:
-    size = 0
-    with await asyncio.to_thread(path.open, "xb") as written:
-        try:
-            while piece := await part.read_chunk(256 * 1024):
-                size += len(piece)
-                if size > DOCUMENT_BYTES:
-                    raise web.HTTPRequestEntityTooLarge(DOCUMENT_BYTES, size)
-                await asyncio.to_thread(written.write, piece)
-            # A part without the line that ends it is half of one.
-            await form.next()
-        except (ValueError, AssertionError, RuntimeError, HttpProcessingError) as error:
-            raise BadRequest("body: breaks off") from error
-        if not size:
-            raise BadRequest("file: is empty")
-        await asyncio.to_thread(_flush, written.fileno(), written.flush)
-    return size
-
-
-def _flush(descriptor: int, flush: Callable[[], Any]) -> None:
-    flush()
-    os.fsync(descriptor)
-
-
-def _settle(folder: Path) -> None:
-    """The new name, too, is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        while piece := await part.read_chunk(256 * 1024):
+            content += piece
+            if len(content) > DOCUMENT_BYTES:
+                raise web.HTTPRequestEntityTooLarge(DOCUMENT_BYTES, len(content))
+        # A part without the line that ends it is half of one.
+        await form.next()
+    except (ValueError, AssertionError, RuntimeError, HttpProcessingError) as error:
+        raise BadRequest("body: breaks off") from error
+    if not content:
+        raise BadRequest("file: is empty")
+    return bytes(content)
 
 
 def _unreadable(job: Job, name: str) -> str:

@@ -134,9 +134,11 @@ async def receive(application: Application, request: web.Request) -> web.Respons
         WebhookRejected: 404 for an unknown channel, or a path below one that has none; or what
             the adapter says.
         StoreUnavailable: Nothing was stored.
+        Overloaded: Nor was it: too much waits.
     """
     adapter, read = _adapter_of(application, request)
     reply = await adapter.receive_webhook(replace(read, body=await request.read()))
+    await application.backlog.admit(reply.events)
     accepted = [await application.inbox.accept(event) for event in reply.events]
     if reply.respond is not None and accepted:
         for one in accepted:

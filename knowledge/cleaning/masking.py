@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from kfbot.knowledge_settings import PrivateKinds
 from kfbot.language import language_of
 from knowledge.cleaning import private_numbers as numbers
 from knowledge.cleaning import private_words as words
@@ -96,9 +97,11 @@ def mask(
     return change_texts(document, change), counts
 
 
-def mask_texts(texts: Sequence[str]) -> tuple[str, ...]:
-    """The texts with private data of every kind replaced by marks."""
-    return tuple(_mask_text(text, KINDS, (), Counter()) for text in texts)
+def mask_texts(texts: Sequence[str], kinds: PrivateKinds | None = None) -> tuple[str, ...]:
+    """The texts with private data of these kinds, or of every kind, replaced by marks."""
+    chosen = KINDS if kinds is None else kinds
+    wanted = DEFAULT if chosen == "default" else frozenset(chosen)
+    return tuple(_mask_text(text, wanted, (), Counter()) for text in texts)
 
 
 def find_private(text: str, kinds: frozenset[str]) -> list[tuple[int, int, str]]:

@@ -12,6 +12,7 @@ from bs4.exceptions import ParserRejectedMarkup
 
 from knowledge.formats.contract import FileFault
 from knowledge.formats.tables import Cell, fill_spans, split_caption, table_text
+from knowledge.formats.unseen import unseen
 from knowledge.front_matter import FACTS, name_facts
 from knowledge.markup import Entry, Page, heading_of, sections_of, web_address
 from knowledge.sentences import CJK
@@ -63,7 +64,8 @@ def _parse(text: str) -> BeautifulSoup:
 
 
 def _entries(soup: BeautifulSoup) -> list[Entry]:
-    for tag in soup.find_all(lambda tag: bool(_DROPPED.fullmatch(tag.name))):
+    dropped = soup.find_all(lambda tag: bool(_DROPPED.fullmatch(tag.name)))
+    for tag in (*unseen(soup), *dropped):
         if not tag.decomposed:
             tag.decompose()
     return _HtmlReader().read(soup)

@@ -43,7 +43,10 @@ def read_csv(file: SourceFile) -> Iterator[Found | DocumentUnreadable]:
         header, delimiter = _header(first)
         if is_faq(header):
             rows = csv.reader(chain([first], stream), delimiter=delimiter, strict=True)
-            next(rows)
+            try:
+                next(rows)
+            except csv.Error as error:
+                raise FileFault(f"line {skipped + 1}: {_fault_of(error)}") from None
             yield from limit_faults(file, _csv_rows(file, rows, header, skipped))
         elif first:
             raise FileFault("no question column")
@@ -94,8 +97,11 @@ def _csv_rows(
             if any(cell.strip() for cell in cells):
                 yield Found(faq_row(file, header, cells), place)
         except (csv.Error, RowFault) as error:
-            reason = str(error).replace("unexpected end of data", "a quote is not closed")
-            yield DocumentUnreadable(file.name, place + reason)
+            yield DocumentUnreadable(file.name, place + _fault_of(error))
+
+
+def _fault_of(error: Exception) -> str:
+    return str(error).replace("unexpected end of data", "a quote is not closed")
 
 
 def faq_row(file: SourceFile, columns: Sequence[str], cells: Sequence[str]) -> Document:

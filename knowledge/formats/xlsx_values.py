@@ -19,7 +19,7 @@ _BUILT_IN = {
 }
 _LITERALS = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
 _QUOTED = re.compile(r'"([^"]*)"|\\(.)')
-_CURRENCY = re.compile(r"\[\$([^\]-]*)[^\]]*\]")
+_CURRENCY = re.compile(r"\[\$([^\]-]*)(?:-[^\]]*)?\]")
 _DATE = re.compile("[yd年日]", re.IGNORECASE)
 _TIME = re.compile("[hs时]|am/pm", re.IGNORECASE)
 _DIGITS = re.compile(r"[#0?,]*[#0?](?:\.([#0?]*))?")

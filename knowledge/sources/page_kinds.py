@@ -49,7 +49,8 @@ _PROGRAMS = frozenset(
     (".php", ".asp", ".aspx", ".jsp", ".jspx", ".do", ".action", ".cgi", ".shtml")
 )
 _ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9-]{0,10}")
-_HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+# What stands before is not tried again: a row of comments could be shared out in 2^n ways.
+_HTML = re.compile(rb"\s*+(?:<!--.*?-->\s*+)*+<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 _LATIN = frozenset(("iso8859-1", "ascii", "cp1252"))
 _LONGEST_STEM_BYTES = 120
 

@@ -58,7 +58,7 @@ class Stage:
         await self.settle(await self.accept(self.message(text, chat=chat, **fields)))
         return self.channel.sent[before:]
 
-    async def customer_presses(self, label: str) -> list[OutboundMessage]:
+    async def customer_presses(self, label: str, **fields: Any) -> list[OutboundMessage]:
         """Let the customer press a button of the last message that has one of this label."""
         buttons = [button for message in self.channel.sent for button in message.buttons]
         token = next(button.token for button in reversed(buttons) if button.label == label)
@@ -69,6 +69,7 @@ class Stage:
             token=token,
             sender=Sender("customer-1"),
             sent_at=self.clock(),
+            **fields,
         )
         await self.settle(await self.accept(event))
         return self.channel.sent[before:]

@@ -9,67 +9,32 @@ import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 
-from kfbot.action_settings import ActionSettings
 from kfbot.adapter import AdapterSettings, Capabilities
 from kfbot.conversation import State
 from kfbot.errors import StoreUnavailable
 from kfbot.grounding.writing import Writer
-from kfbot.messages import ButtonPressed, ConversationId, MessageEdited, OutboundMessage, Sender
+from kfbot.messages import ButtonPressed, ConversationId, MessageEdited, Sender
 from kfbot.settings import Settings
-from kfbot.slot_settings import SlotSettings
 from kfbot.store import tables
 from kfbot.store.engine import Database
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.testing import FakeAdapter, FakeChatModel
 from tests.dialogues.conftest import CHAT, Stage, staged
+from tests.dialogues.shop import (
+    ASK_ORDER,
+    ASK_ORDER_ZH,
+    ASK_PHONE,
+    ASK_PHONE_ZH,
+    SECRET,
+    SLOTS,
+    actions,
+    case_of,
+    say,
+)
 from tests.platforms.order_system import OrderSystem
 from tests.platforms.webhook_receiver import Answer
 
 pytestmark = pytest.mark.asyncio
-
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-ASK_ORDER = "Please tell me your order number; it looks like AB123456."
-ASK_ORDER_ZH = "请告诉我您的订单号，格式如 AB123456。"
-ASK_PHONE, ASK_PHONE_ZH = "Which phone number did you order with?", "下单时的手机号是多少？"
-SLOTS = {
-    "order_number": SlotSettings(
-        pattern=r"[A-Z]{2}\d{6}",
-        ask_en=(ASK_ORDER, "It is in the confirmation mail: two letters and six digits."),
-        ask_zh=ASK_ORDER_ZH,
-    ),
-    "phone": SlotSettings(pattern=r"1\d{10}", ask_en=ASK_PHONE, ask_zh=ASK_PHONE_ZH, private=True),
-    "refund_to": SlotSettings(
-        choices={"card": "My card / 原卡", "balance": "Balance / 余额"},
-        ask_en="Where shall the money go?",
-        ask_zh="钱退到哪里？",
-    ),
-}
-
-
-def actions(url: str, **changed: Any) -> dict[str, ActionSettings]:
-    common: dict[str, Any] = {"url": url, "secret": SECRET, "timeout_seconds": 3}
-    status = {
-        "phrases": ("Where is my order?", "track my order", "我的订单到哪了", "查订单"),
-        "slots": ("order_number", "phone"),
-        "answer_en": "Order {{order_number}} is {order.status}, with {order.carrier}.",
-        "answer_zh": "订单 {{order_number}} 的状态：{order.status}。",
-        "empty_en": "I find no order {{order_number}} with that phone number.",
-        "empty_zh": "没有查到订单 {{order_number}}。",
-    }
-    cancel = {
-        "phrases": ("cancel my order", "取消订单"),
-        "slots": ("order_number", "refund_to"),
-        "confirm": True,
-        "confirm_en": "Shall I cancel order {{order_number}}?",
-        "answer_en": "Order {order.id} is cancelled.",
-        "answer_zh": "订单 {order.id} 已取消。",
-        "empty_en": "There is no such order.",
-        "empty_zh": "没有这个订单。",
-    }
-    return {
-        "order_status": ActionSettings(**common | status | changed),
-        "cancel_order": ActionSettings(**common | cancel | changed),
-    }
 
 
 @pytest_asyncio.fixture
@@ -84,18 +49,6 @@ async def shop(database: Database, clock: Any, system: OrderSystem) -> AsyncIter
     settings = Settings(slots=SLOTS, actions=actions(system.url))
     async with staged(database, clock, channel, settings) as stage:
         yield stage
-
-
-async def say(stage: Stage, *texts: str, **fields: Any) -> list[OutboundMessage]:
-    """Let the customer write one message after the other; what the last one led to."""
-    for text in texts:
-        sent = await stage.customer_says(text, **fields)
-    return sent
-
-
-async def case_of(stage: Stage) -> Any:
-    conversation = await stage.conversation()
-    return await stage.application.conversations.open_case(conversation.id)
 
 
 async def test_what_is_needed_is_asked_for_and_the_system_answers(
@@ -418,11 +371,12 @@ async def test_a_second_question_in_the_same_message_is_answered_too(shop: Stage
     assert asked.text == ASK_ORDER
 
 
-async def test_a_wish_that_is_only_near_is_offered(shop: Stage) -> None:
-    [offer] = await say(shop, "where is my order from last Tuesday with the blue socks")
+async def test_a_wish_that_is_only_near_is_offered_with_its_values(shop: Stage) -> None:
+    [offer] = await say(shop, "where is my order AB123456 from Tuesday with the blue socks")
+    assert offer.text.endswith("Do you mean “Where is my order?” (AB123456)?")
     assert [button.label for button in offer.buttons][:1] == ["Where is my order?"]
-    [asked] = await shop.customer_presses("Where is my order?")
-    assert asked.text == ASK_ORDER
+    [asked] = await shop.customer_presses("Where is my order?", in_group=False)
+    assert asked.text == ASK_PHONE
 
 
 @pytest.mark.parametrize(

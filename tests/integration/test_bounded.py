@@ -230,7 +230,7 @@ async def test_no_statement_reads_a_growing_table_from_end_to_end(
         ("SELECT inbox.id FROM inbox ORDER BY inbox.id DESC LIMIT ?", False),
         ("SELECT inbox.id FROM inbox ORDER BY inbox.error LIMIT ?", True),
         ("SELECT inbox.id FROM inbox WHERE inbox.error = '' ORDER BY inbox.id LIMIT ?", True),
-        ("SELECT turn.id FROM turn JOIN message ON message.turn_id = turn.id", True),
+        ("SELECT turn.id FROM turn JOIN message ON message.text = turn.question", True),
         ("UPDATE lane SET owner = ?", True),
         ("SELECT turn.id FROM turn WHERE turn.conversation_id = ?", False),
     ],
@@ -291,7 +291,7 @@ def fill(database_url: str, conversations: int, length: int) -> None:
                 (number, f"customer-{number}", at),
             )
             file.execute(
-                "INSERT INTO conversation VALUES (?, ?, 0, NULL, ?, ?, ?)",
+                "INSERT INTO conversation VALUES (?, ?, 0, NULL, ?, ?, ?, NULL)",
                 (
                     number,
                     "waiting" if number % (conversations // 5) == 0 else "bot",

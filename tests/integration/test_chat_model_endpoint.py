@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -214,3 +215,20 @@ async def test_a_customer_who_leaves_ends_the_request(stand_in: OpenAiStandIn) -
             await asyncio.sleep(0.01)
     assert stand_in.abandoned == 1
     await endpoint.aclose()
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_half_a_character_waits_for_its_other_half_and_is_no_text_alone(
+    stand_in: OpenAiStandIn, plain: bool
+) -> None:
+    pieces = ["a\ud83d\ude00b\ud83dc"] if plain else ["a\ud83d", "\ude00b", "\ud83d", "c"]
+    said = [{"content": piece} for piece in pieces]
+    if plain:
+        body = json.dumps({"choices": [{"message": said[0], "finish_reason": "stop"}]})
+        halves = Reply(body=body, content_type="application/json")
+    else:
+        chunks = [{"choices": [{"index": 0, "delta": one}]} for one in said]
+        chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
+        halves = Reply(body=f"{body}data: [DONE]\n\n")
+    assert await ask(stand_in, halves) == "a😀b\ufffdc"

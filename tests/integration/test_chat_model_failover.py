@@ -156,6 +156,18 @@ async def test_the_first_endpoint_is_asked_first_again_once_it_answers(
             await asyncio.sleep(0.005)
 
 
+async def test_who_waits_for_a_short_time_of_their_own_asks_once_and_closes_nothing(
+    first: OpenAiStandIn, second: OpenAiStandIn, opened: Opened
+) -> None:
+    first.replies = [HANGS]
+    model = opened(first.url, second.url, first_token_seconds=5.0)
+    with pytest.raises(ChatModelUnavailable, match="in time"):
+        async for _ in model.complete(PROMPT, max_tokens=9, usage=Usage(), timeout_seconds=0.1):
+            pass
+    assert (len(first.requests), len(second.requests)) == (1, 0)
+    assert await ask(model) == "from the first"
+
+
 async def test_a_second_dead_endpoint_costs_no_second_timeout(
     first: OpenAiStandIn, second: OpenAiStandIn, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -561,3 +561,19 @@ async def test_the_widget_opens_the_chat_on_a_page_of_the_shop(
         await launcher.click()
         await expect(said).to_have_text([QUESTION, REFUND])
         assert faults == []
+
+
+async def test_an_erased_conversation_leaves_the_page_and_the_next_one_is_shown(
+    chat: ChatPage,
+) -> None:
+    await chat.open()
+    await chat.say(QUESTION)
+    await chat.sees(QUESTION, REFUND)
+    [name] = await chat.bot.database.read(
+        lambda c: c.execute(sa.select(tables.conversation_alias.c.chat)).scalars().all()
+    )
+    await chat.bot.application.privacy.erase("web", name, actor="command")
+    await expect(chat.texts).to_have_count(0)
+    await expect(chat.page.locator("#app")).not_to_have_class(re.compile("loading"))
+    await chat.say(FREIGHT)
+    await chat.sees(FREIGHT, ENTRIES[FREIGHT])

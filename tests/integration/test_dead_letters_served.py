@@ -323,7 +323,7 @@ async def test_readiness_counts_dead_letters_and_stays_good(
 ) -> None:
     await shop.refused(REFUND)
     dead = {"inbox": 0, "outbox": 1}
-    ready = {"status": "ok", "reasons": [], "dead_letters": dead}
+    ready = {"status": "ok", "codes": [], "reasons": [], "dead_letters": dead}
     assert await shop.bot.get("/readyz") == (200, ready)
 
     async def gone(self: DeadLetterStore) -> None:

@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy.engine import make_url
 
+from kfbot import metrics
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import LoadReport
 from kfbot.store.chunks import KnowledgeStore
@@ -127,7 +128,7 @@ async def test_a_loaded_knowledge_base_answers(
         assert await knowledge.load() == (LoadReport(knowledge_base="shop", added=3),)
         found = await knowledge.search("What about refunds?")
         assert found.passages[0].text == "old refunds"
-        assert set(found.timings_ms) == {"embed", "search", "rank"}
+        assert set(found.timings_ms) == {"embed", "route", "search", "rank"}
         assert "two litres" in await answer(knowledge, "How many litres does the kettle hold?")
         (status,) = await knowledge.status()
         assert (status.documents, status.chunks, status.generation) == (3, 3, 1)
@@ -402,6 +403,28 @@ async def test_a_crash_before_the_index_is_built_is_made_up_for_at_the_next_star
     async with opened(store, again, tmp_path, shop=shop) as knowledge:
         assert (again.passages, again.queries) == ([], [])
         assert await answer(knowledge, "What about refunds?") == "old refunds"
+
+
+async def test_why_a_load_failed_is_known_until_one_ends_well(
+    store: KnowledgeStore, embedder: WordEmbedder, tmp_path: Path, shop: Path
+) -> None:
+    def fail() -> None:
+        raise KnowledgeBaseUnavailable("no answer from the model")
+
+    def counted(result: str) -> float:
+        labels = {"knowledge_base": "shop", "result": result}
+        return metrics.REGISTRY.get_sample_value("kfbot_knowledge_loads_total", labels) or 0.0
+
+    done, failed = counted("done"), counted("failed")
+    async with opened(store, embedder, tmp_path, shop=shop) as knowledge:
+        embedder.before_each = fail
+        with pytest.raises(KnowledgeBaseUnavailable):
+            await knowledge.load()
+        assert [one.fault for one in await knowledge.status()] == ["no answer from the model"]
+        embedder.before_each = lambda: None
+        await knowledge.load()
+        assert [one.fault for one in await knowledge.status()] == [""]
+    assert (counted("done") - done, counted("failed") - failed) == (1, 1)
 
 
 async def test_a_build_that_failed_is_tried_again_by_the_next_load(

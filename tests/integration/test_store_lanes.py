@@ -11,6 +11,7 @@ from kfbot.adapter import Capabilities
 from kfbot.errors import ConversationChanged
 from kfbot.messages import ConversationId, DeliveryReceipt
 from kfbot.store import tables
+from kfbot.store.backlog import BacklogStore
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.engine import Database
 from kfbot.store.lanes import Lane
@@ -106,6 +107,38 @@ async def test_the_lane_that_waited_longest_is_taken_first(
         [lane] = await messages.claim("one", limit=1, lease_seconds=30, running=taken)
         taken.append(lane.conversation_id)
     assert taken == [lane.conversation_id for lane in reversed(lanes)]
+
+
+async def test_who_writes_again_keeps_the_place_in_the_line(
+    messages: MessageStore, clock: Clock
+) -> None:
+    first = await messages.accept(message(clock, 1, chat(1)))
+    clock.advance(seconds=1)
+    await messages.accept(message(clock, 2, chat(2)))
+    clock.advance(seconds=1)
+    await messages.accept(message(clock, 3, chat(1)))
+    [lane] = await messages.claim("one", limit=1, lease_seconds=30)
+    assert lane.conversation_id == first.conversation_id
+
+
+async def test_the_backlog_counts_what_waits_and_how_long_the_next_has(
+    messages: MessageStore, database: Database, clock: Clock
+) -> None:
+    async def look() -> tuple[int, int]:
+        events, wait = await BacklogStore(database, clock).look()
+        return events, round(wait.total_seconds())
+
+    assert await look() == (0, 0)
+    await messages.accept(message(clock, 1, chat(1)))
+    clock.advance(seconds=3)
+    await messages.accept(message(clock, 2, chat(2)))
+    assert await look() == (2, 3)
+    await messages.claim("one", limit=1, lease_seconds=30)
+    assert await look() == (2, 0)
+    # What is to be tried later does not wait for a worker.
+    [lane] = await messages.claim("one", limit=1, lease_seconds=30, running=[1])
+    await messages.release(lane, ready_at=clock() + timedelta(minutes=1))
+    assert await look() == (2, 0)
 
 
 async def test_only_lanes_of_the_channels_that_are_served_are_taken(

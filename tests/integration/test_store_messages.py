@@ -21,7 +21,7 @@ from kfbot.messages import (
     Sender,
 )
 from kfbot.store import tables
-from kfbot.store.conversations import ConversationStore
+from kfbot.store.conversations import ConversationStore, add_address, add_conversation
 from kfbot.store.engine import Database
 from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
@@ -266,3 +266,23 @@ async def test_a_long_text_of_an_agent_goes_in_parts(
     assert " ".join(texts).strip() == long.strip()
     transcript = await TranscriptStore(database).transcript(accepted.conversation_id)
     assert transcript[-1].id == last
+
+
+# Conversations
+
+
+async def test_a_channels_conversations_are_listed_the_latest_first_where_they_are_now(
+    database: Database, messages: MessageStore, conversations: ConversationStore, clock: Clock
+) -> None:
+    first, moved, other = (ConversationId("shop", name) for name in ("first", "moved", "other"))
+    member = ConversationId("shop", "group", member="7")
+    empty = ConversationId("shop", "empty")
+    elsewhere = ConversationId("another", "chat")
+    await database.write(lambda c: add_conversation(c, empty, clock()))
+    for number, chat in enumerate((first, moved, elsewhere, member, first)):
+        await messages.accept(message(clock, number, chat))
+    found = await conversations.find(moved)
+    assert found is not None
+    await database.write(lambda c: add_address(c, found.id, other))
+    assert await conversations.latest("shop") == (first, member, other, empty)
+    assert await conversations.latest("shop", limit=2) == (first, member)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -13,11 +13,14 @@ import pytest_asyncio
 
 from kfbot import upkeep
 from kfbot.errors import StoreUnavailable
+from kfbot.privacy import Privacy
+from kfbot.settings import Settings
 from kfbot.store import tables
 from kfbot.store.clock import DatabaseClock
 from kfbot.store.engine import Database
 from kfbot.store.messages import MessageStore
 from kfbot.store.purge import BATCH, purge
+from kfbot.testing import FakeKnowledgeBase
 from kfbot.upkeep import Upkeep
 from tests.conftest import Clock
 from tests.integration.conftest import Served
@@ -39,9 +42,19 @@ async def conversation_id(messages: MessageStore, clock: Clock) -> int:
     return (await messages.accept(message(clock, 0))).conversation_id
 
 
+def new_upkeep(
+    database: Database,
+    messages: MessageStore,
+    clock: Callable[[], datetime],
+    kind: type[Upkeep] = Upkeep,
+) -> Upkeep:
+    privacy = Privacy(database, FakeKnowledgeBase({}), clock, settings=Settings(), keep_days={})
+    return kind(database, messages, clock, keep=KEEP, privacy=privacy)
+
+
 @pytest.fixture
 def keeper(database: Database, messages: MessageStore, clock: Clock) -> Upkeep:
-    return Upkeep(database, messages, clock, keep=KEEP)
+    return new_upkeep(database, messages, clock)
 
 
 def events(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -109,7 +122,7 @@ async def test_clock_that_was_set_is_told_and_if_back_nothing_waits_for_its_time
     clock = SteppingClock(database)
     messages = Hastened(database, clock)
     clock.step = step
-    keeper = Upkeep(database, messages, clock, keep=KEEP)
+    keeper = new_upkeep(database, messages, clock)
     await keeper.keep_time()
     await keeper.keep_time()
     assert (events(caplog), messages.times) == (logged, hastened)
@@ -120,7 +133,7 @@ async def test_what_waits_is_let_go_once_the_database_is_back(database_url: str)
     database = Database(database_url)
     clock = SteppingClock(database)
     messages = Hastened(database, clock)
-    keeper = Upkeep(database, messages, clock, keep=KEEP)
+    keeper = new_upkeep(database, messages, clock)
     clock.step, messages.unavailable = timedelta(days=-1), True
     with pytest.raises(StoreUnavailable):
         await keeper.keep_time()
@@ -162,7 +175,7 @@ async def test_what_fails_is_logged_and_tried_again(
             again.set()
 
     again = asyncio.Event()
-    running = asyncio.create_task(Failing(database, messages, clock, keep=KEEP).run())
+    running = asyncio.create_task(new_upkeep(database, messages, clock, Failing).run())
     async with asyncio.timeout(10):
         await again.wait()
     running.cancel()
@@ -181,7 +194,7 @@ async def test_clock_of_the_database_is_followed(
             return timedelta()
 
     followed = asyncio.Event()
-    keeper = Upkeep(database, messages, Followed(database), keep=KEEP)
+    keeper = new_upkeep(database, messages, Followed(database))
     running = asyncio.create_task(keeper.run())
     async with asyncio.timeout(10):
         await followed.wait()

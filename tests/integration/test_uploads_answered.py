@@ -3,6 +3,7 @@ and a restart."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -62,7 +63,14 @@ async def served(settings: Settings) -> AsyncIterator[Served]:
         yield Served(url, http, application.knowledge)
 
 
-async def test_an_uploaded_document_is_found_beside_the_sources_until_its_file_goes(
+async def removed(bot: Served, knowledge_base: str, name: str) -> None:
+    address = f"{bot.url}/api/v1/knowledge/{knowledge_base}/uploads/{name}"
+    async with bot.http.delete(address) as response:
+        assert response.status == 202
+    await bot.knowledge.load()
+
+
+async def test_an_uploaded_document_is_found_beside_the_sources_until_it_is_removed(
     settings: Settings,
 ) -> None:
     async with served(settings) as bot:
@@ -71,8 +79,9 @@ async def test_an_uploaded_document_is_found_beside_the_sources_until_its_file_g
         form.add_field("file", THEIRS.encode(), filename="page.md")
         async with bot.http.post(f"{bot.url}/api/v1/doc/upload", data=form) as response:
             assert response.status in (200, 202)
+    # The copies are nothing that has to be kept.
+    shutil.rmtree(uploads_folder(settings.data_dir, "shop"))
     async with served(settings) as bot:
         assert await bot.found(QUESTION) == ["uploads/page.md", "page.md"]
-        (uploads_folder(settings.data_dir, "shop") / "uploads" / "page.md").unlink()
-        await bot.knowledge.load()
+        await removed(bot, "shop", "page.md")
         assert await bot.found(QUESTION) == ["page.md"]

@@ -16,10 +16,21 @@ from typing import Any, Self
 
 from aiohttp import WSMsgType, web
 
-TOKEN = "not-a-real-token"
-ME, ANN, ROLE = "900", "11", "950"
-GUILD, CHANNEL, DIRECT, THREAD = "500", "600", "700", "800"
-EPOCH = 1_420_070_400_000
+from tests.platforms.discord_forms import (
+    ANN,
+    CHANNEL,
+    DIRECT,
+    EPOCH,
+    GUILD,
+    ME,
+    TOKEN,
+    answer,
+    guild,
+    member,
+    refusal,
+    user,
+)
+from tests.platforms.discord_interactions import Interactions
 
 
 @dataclass
@@ -46,6 +57,10 @@ class DiscordStandIn:
     #: What connections began with: the op and its data.
     logins: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     heartbeats: list[int | None] = field(default_factory=list)
+    #: Everything that people wrote, also while nobody was told.
+    written: list[dict[str, Any]] = field(default_factory=list)
+    #: Channels into which the bot may not write.
+    closed: set[str] = field(default_factory=set)
     url: str = ""
 
     async def __aenter__(self) -> Self:
@@ -54,6 +69,7 @@ class DiscordStandIn:
         self._session, self._buffer = "", list[dict[str, Any]]()
         self._sockets: list[_Socket] = []
         self._nonces: dict[str, str] = {}
+        self.interactions = Interactions(self.message, self.note)
         app = web.Application()
         api = "/api/v10"
         app.router.add_get(f"{api}/gateway/bot", self._find)
@@ -64,7 +80,9 @@ class DiscordStandIn:
         app.router.add_post(f"{api}/channels/{{channel}}/messages", self._create)
         app.router.add_patch(f"{api}/channels/{{channel}}/messages/{{message}}", self._change)
         app.router.add_post(f"{api}/channels/{{channel}}/typing", self._note)
-        app.router.add_post(f"{api}/interactions/{{id}}/{{token}}/callback", self._note)
+        app.router.add_get(f"{api}/channels/{{channel}}/messages", self._list)
+        app.router.add_post(f"{api}/users/@me/channels", self._open)
+        self.interactions.add_routes(app, api)
         app.router.add_get("/file", self._file)
         app.router.add_get("/gateway", self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -102,7 +120,7 @@ class DiscordStandIn:
         """What a bot is told of a text; a channel other than DIRECT is a server's."""
         where: dict[str, Any] = {"channel_id": channel}
         if channel != DIRECT:
-            where |= {"guild_id": GUILD, "member": _member(nick="Ann of the shop")}
+            where |= {"guild_id": GUILD, "member": member(nick="Ann of the shop")}
         mentions = [user(ME, "kfbot", bot=True)] if f"<@{ME}>" in said else []
         return {
             "id": self.id(), "type": 0, "content": said, "author": user(ANN, "ann"),
@@ -117,7 +135,7 @@ class DiscordStandIn:
         """What a bot is told of a button under one of its messages."""
         channel = message["channel_id"]
         who = user(presser, "presser")
-        place = {"guild_id": GUILD, "member": _member() | {"user": who}}
+        place = {"guild_id": GUILD, "member": member() | {"user": who}}
         return {
             "id": self.id(), "application_id": ME, "type": 3, "token": "interaction/token",
             "version": 1, "channel_id": channel, "channel": {"id": channel, "type": 0, "name": "c"},
@@ -136,6 +154,7 @@ class DiscordStandIn:
     async def say(self, said: str, **given: Any) -> dict[str, Any]:
         """Somebody writes."""
         message = self.message(said, **given)
+        self.written.append(message)
         await self.tell("MESSAGE_CREATE", message)
         return message
 
@@ -182,11 +201,11 @@ class DiscordStandIn:
     async def _hear(self, socket: _Socket, frame: dict[str, Any]) -> None:
         operation, data = frame["op"], frame["d"]
         if operation == 1:
-            self._add(self.heartbeats, data)
+            self.note(self.heartbeats, data)
             if not self.silent:
                 await socket.send({"op": 11})
         elif operation in {2, 6}:
-            self._add(self.logins, (operation, data))
+            self.note(self.logins, (operation, data))
             if data["token"] != TOKEN:
                 await socket.response.close(code=4004)
             elif operation == 2:
@@ -209,7 +228,7 @@ class DiscordStandIn:
                 "resume_gateway_url": self.gateway, "application": {"id": ME, "flags": self.flags},
             },
         )  # fmt: skip
-        await self.tell("GUILD_CREATE", _guild())
+        await self.tell("GUILD_CREATE", guild())
 
     async def _resume(self, socket: _Socket, data: dict[str, Any]) -> None:
         if not self._session or data["session_id"] != self._session:
@@ -234,18 +253,19 @@ class DiscordStandIn:
             "max_concurrency": 1,
         }  # fmt: skip
         found = {"url": self.gateway, "shards": 1, "session_start_limit": limit}
-        return _json(found)
+        return answer(found)
 
     async def _who(self, request: web.Request) -> web.Response:
         self._authorized(request)
-        return _json(user(ME, "kfbot", bot=True))
+        return answer(user(ME, "kfbot", bot=True))
 
     async def _app(self, request: web.Request) -> web.Response:
         self._authorized(request)
-        return _json(
+        return answer(
             {
                 "id": ME, "name": "kfbot", "icon": None, "description": "", "bot_public": False,
-                "bot_require_code_grant": False, "verify_key": "", "flags": self.flags,
+                "bot_require_code_grant": False, "flags": self.flags,
+                "verify_key": self.interactions.public_key,
                 "owner": user(ANN, "ann"), "bot": user(ME, "kfbot", bot=True), "team": None,
                 "interactions_endpoint_url": self.interactions_endpoint_url,
             }
@@ -254,33 +274,56 @@ class DiscordStandIn:
     async def _channel(self, request: web.Request) -> web.Response:
         self._authorized(request)
         number = request.match_info["channel"]
-        self._add(self.called, (request.path, {}))
+        self.note(self.called, (request.path, {}))
         self._refuse()
         if not number.startswith("8"):
-            return _json({"message": "Unknown Channel", "code": 10003}, status=404)
-        return _json({"id": number, "type": 11, "parent_id": CHANNEL, "name": "t"})
+            return answer({"message": "Unknown Channel", "code": 10003}, status=404)
+        return answer({"id": number, "type": 11, "parent_id": CHANNEL, "name": "t"})
 
     async def _create(self, request: web.Request) -> web.Response:
         body = await self._read(request)
         nonce, channel = body.get("nonce"), request.match_info["channel"]
+        self._enter(channel)
         number = self._nonces.get(str(nonce)) if body.get("enforce_nonce") else None
         if number is None:
             number = self.id()
             self.shown[number] = self.message(body["content"], channel=channel) | {
                 "id": number, "author": user(ME, "kfbot", bot=True),
                 "components": body.get("components", []),
+                "message_reference": body.get("message_reference"),
             }  # fmt: skip
             self._nonces[str(nonce)] = number
-        self._add(self.sent, ("POST", channel, body))
-        return _json(self.shown[number])
+        self.note(self.sent, ("POST", channel, body))
+        return answer(self.shown[number])
 
     async def _change(self, request: web.Request) -> web.Response:
         body, number = await self._read(request), request.match_info["message"]
+        self._enter(request.match_info["channel"])
         if number not in self.shown:
-            return _json({"message": "Unknown Message", "code": 10008}, status=404)
+            return answer({"message": "Unknown Message", "code": 10008}, status=404)
         self.shown[number] |= {"content": body["content"], "components": body["components"]}
-        self._add(self.sent, ("PATCH", request.match_info["channel"], body))
-        return _json(self.shown[number])
+        self.note(self.sent, ("PATCH", request.match_info["channel"], body))
+        return answer(self.shown[number])
+
+    async def _list(self, request: web.Request) -> web.Response:
+        self._authorized(request)
+        channel, after = request.match_info["channel"], int(request.query["after"])
+        self.note(self.called, (request.path_qs.removeprefix("/api/v10"), {}))
+        self._refuse()
+        said = [*self.written, *self.shown.values()]
+        here = [one for one in said if one["channel_id"] == channel]
+        later = sorted(
+            (one for one in here if int(one["id"]) > after), key=lambda one: int(one["id"])
+        )
+        page = later[: int(request.query["limit"])]
+        # Of the server that a message is in nothing is said there.
+        kept = [{k: v for k, v in one.items() if k not in {"guild_id", "member"}} for one in page]
+        return answer(kept[::-1])
+
+    async def _open(self, request: web.Request) -> web.Response:
+        self._authorized(request)
+        assert (await request.json())["recipient_id"] == ANN
+        return answer({"id": DIRECT, "type": 1, "recipients": [user(ANN, "ann")]})
 
     async def _read(self, request: web.Request) -> dict[str, Any]:
         self._authorized(request)
@@ -293,26 +336,30 @@ class DiscordStandIn:
         names = [one["custom_id"] for one in buttons]
         fits = fits and all(1 <= len(one["label"]) <= 80 for one in buttons)
         if not fits or len(set(names)) < len(names) or any(len(one) > 100 for one in names):
-            raise _refusal(400, {"message": "Invalid Form Body", "code": 50035})
+            raise refusal(400, {"message": "Invalid Form Body", "code": 50035})
         return body
+
+    def _enter(self, channel: str) -> None:
+        if channel in self.closed:
+            raise refusal(403, {"message": "Missing Access", "code": 50001})
 
     def _refuse(self) -> None:
         if self.refusals:
             status, answer = self.refusals.pop(0)
-            raise _refusal(status, answer)
+            raise refusal(status, answer)
 
     async def _note(self, request: web.Request) -> web.Response:
-        if "interactions" not in request.path:
-            self._authorized(request)
+        self._authorized(request)
         body = await request.json() if request.can_read_body else {}
-        self._add(self.called, (request.raw_path.removeprefix("/api/v10"), body))
+        self.note(self.called, (request.raw_path.removeprefix("/api/v10"), body))
         return web.Response(status=204)
 
     async def _file(self, request: web.Request) -> web.Response:
         assert "Authorization" not in request.headers
         return web.Response(body=b"picture")
 
-    def _add(self, what: list[Any], value: Any) -> None:
+    def note(self, what: list[Any], value: Any) -> None:
+        """Put into a list of ours what happens, for `until`."""
         what.append(value)
         self._changed.set()
 
@@ -330,60 +377,3 @@ class _Socket:
         else:
             packed = self.packer.compress(text.encode()) + self.packer.flush(zlib.Z_SYNC_FLUSH)
             await self.response.send_bytes(packed)
-
-
-def user(number: str, name: str, **given: Any) -> dict[str, Any]:
-    """An account."""
-    return {
-        "id": number, "username": name, "discriminator": "0", "global_name": name.title(),
-        "avatar": None, "bot": False,
-    } | given  # fmt: skip
-
-
-def _member(**given: Any) -> dict[str, Any]:
-    return {
-        "roles": [], "joined_at": "2024-01-01T00:00:00+00:00", "deaf": False, "mute": False,
-        "flags": 0, "nick": None,
-    } | given  # fmt: skip
-
-
-def _guild() -> dict[str, Any]:
-    role = {
-        "id": ROLE, "name": "kfbot", "color": 0, "hoist": False, "position": 1, "managed": True,
-        "permissions": "0", "mentionable": False, "flags": 0, "tags": {"bot_id": ME},
-    }  # fmt: skip
-    everyone = role | {"id": GUILD, "name": "@everyone", "position": 0, "tags": {}}
-    channel = {
-        "id": CHANNEL, "type": 0, "name": "support", "position": 0, "permission_overwrites": [],
-        "parent_id": None, "nsfw": False,
-    }  # fmt: skip
-    thread = {
-        "id": THREAD, "type": 11, "name": "order", "parent_id": CHANNEL, "owner_id": ANN,
-        "message_count": 1, "member_count": 1, "rate_limit_per_user": 0,
-        "thread_metadata": {
-            "archived": False, "auto_archive_duration": 1440, "locked": False,
-            "archive_timestamp": "2024-01-01T00:00:00+00:00",
-        },
-    }  # fmt: skip
-    return {
-        "id": GUILD, "name": "Shop", "icon": None, "owner_id": ANN, "afk_timeout": 60,
-        "verification_level": 0, "default_message_notifications": 0, "explicit_content_filter": 0,
-        "roles": [everyone, role], "emojis": [], "features": [], "mfa_level": 0,
-        "system_channel_flags": 0, "premium_tier": 0, "preferred_locale": "en-US",
-        "nsfw_level": 0, "stickers": [], "member_count": 2, "large": False, "unavailable": False,
-        "members": [_member() | {"user": user(ME, "kfbot", bot=True)}], "channels": [channel],
-        "threads": [thread], "presences": [], "voice_states": [], "stage_instances": [],
-        "guild_scheduled_events": [], "application_id": None,
-    }  # fmt: skip
-
-
-def _refusal(status: int, answer: dict[str, Any]) -> web.HTTPException:
-    kind = {400: web.HTTPBadRequest, 403: web.HTTPForbidden, 404: web.HTTPNotFound}
-    kind |= {429: web.HTTPTooManyRequests, 500: web.HTTPInternalServerError}
-    return kind[status](text=json.dumps(answer), content_type="application/json")
-
-
-def _json(answer: dict[str, Any], status: int = 200) -> web.Response:
-    # discord.py reads no JSON of another type, not even one that names its charset.
-    kind = {"content-type": "application/json"}
-    return web.Response(body=json.dumps(answer).encode(), status=status, headers=kind)

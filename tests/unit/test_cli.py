@@ -63,14 +63,16 @@ def test_every_command_shows_examples_and_takes_settings(
 
 def test_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
-        *("serve", "chat", "ask", "check", "evaluate", "calibrate", "db upgrade", "db backup"),
+        *("serve", "chat", "ask", "check", "evaluate", "calibrate", "db upgrade"),
+        *("db backup", "db restore"),
         *(f"knowledge {name}" for name in ("load", "reload", "rollback", "status")),
         *("knowledge search", "knowledge inspect"),
         *("desk", "desk list", "desk show", "desk claim", "desk reply", "desk handback"),
-        "desk resolve",
+        *("desk resolve", "load"),
         *(f"replay {name}" for name in ("list", "show", "run", "discard")),
         *(f"events {name}" for name in ("list", "retry", "test")),
         *(f"users {name}" for name in ("add", "list", "reset")),
+        *(f"customer {name}" for name in ("list", "export", "erase")),
         *(f"model {name}" for name in ("serve", "check", "tune", "tune-embedding")),
         *(f"model data {name}" for name in ("build", "export")),
     }
@@ -139,6 +141,7 @@ def test_wrong_settings_are_one_line_and_status_1(
         "ask": ["q"],
         "search": ["q"],
         "rollback": ["shop"],
+        "restore": ["copy.sqlite3"],
         "inspect": ["a.md"],
         "reply": ["1", "x"],
         "run": ["--all"],
@@ -152,6 +155,8 @@ def test_wrong_settings_are_one_line_and_status_1(
         needed = ["--knowledge", "a", "--questions", "b"]
     if path == ("replay", "show"):
         needed = ["in-1"]
+    if path in {("customer", "export"), ("customer", "erase")}:
+        needed = ["shop", "7", *(["--yes"] if path[-1] == "erase" else [])]
     if path[:2] in {("model", "tune"), ("model", "tune-embedding"), ("model", "data")}:
         needed = ["--out", "out", *(() if path[-1] == "build" else ("folder",))]
     assert run([*path, *needed, "--settings", str(file)]) == 1
@@ -178,7 +183,7 @@ def test_what_must_not_happen_is_one_line_with_its_traceback_in_a_file(
     group = ExceptionGroup("tasks", [ExceptionGroup("inner", [ValueError("two\nlines")])])
     assert kfbot.cli._failed(group) == 1
     said = capsys.readouterr().err
-    assert said.startswith("kfbot: unexpected ValueError: two lines (details in ")
+    assert said.startswith("kfbot: unexpected ValueError (details in ")
     assert said.count("\n") == 1
     (kept,) = tmp_path.glob("kfbot-error-*.txt")
     assert "ValueError: two" in kept.read_text()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kfbot.extras import how_to_install
 from kfbot.knowledge_models import export_bundled
 from kfbot.model.tuning.examples import TuningDataError
 
@@ -107,7 +108,7 @@ def open_encoder(base: str, exported: Path, device: str) -> Encoder:
         import torch
         import transformers
     except ImportError as error:
-        raise TuningDataError("tuning needs torch: pip install 'kfbot[tune]'") from error
+        raise TuningDataError(f"tuning needs torch: {how_to_install('tune')}") from error
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
         raise TuningDataError("--device cuda: torch finds no GPU here; use --device cpu")

@@ -7,6 +7,7 @@ from kfbot.store.tables.conversations import (
     action_memory,
     button,
     case,
+    consent,
     conversation,
     conversation_alias,
     customer,
@@ -47,6 +48,7 @@ from kfbot.store.tables.knowledge import (
     knowledge_chunk,
     knowledge_document,
     knowledge_file,
+    upload,
 )
 from kfbot.store.tables.models import token_use
 
@@ -62,6 +64,7 @@ __all__ = [
     "case",
     "case_thread",
     "channel",
+    "consent",
     "conversation",
     "conversation_alias",
     "conversation_event",
@@ -92,4 +95,5 @@ __all__ = [
     "team_member",
     "token_use",
     "turn",
+    "upload",
 ]

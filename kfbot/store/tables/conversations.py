@@ -27,8 +27,25 @@ conversation = sa.Table(
     sa.Column("customer_id", BigId, sa.ForeignKey("customer.id")),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("updated_at", UtcTime, nullable=False),
+    #: What was said until then is masked; see `kfbot.store.masking`.
+    sa.Column("masked_at", UtcTime),
     sa.Index("ix_conversation_state_updated_at", "state", "updated_at"),
     sa.Index("ix_conversation_customer_id", "customer_id"),
+)
+
+#: That a customer was told how their data is used; see `kfbot.store.consent`.
+consent = sa.Table(
+    "consent",
+    metadata,
+    sa.Column(
+        "customer_id", BigId, sa.ForeignKey("customer.id"), primary_key=True, autoincrement=False
+    ),
+    #: SHA-256 of the text, in all its languages: another text is told again.
+    sa.Column("text_hash", sa.Text, primary_key=True),
+    #: In which of them.
+    sa.Column("language", sa.Text, nullable=False),
+    #: When it was put into the outbox, or into the transcript that the other side reads.
+    sa.Column("told_at", UtcTime, nullable=False),
 )
 
 #: Every address that a conversation has had; platforms move and rename chats. thread and
@@ -86,7 +103,24 @@ message = sa.Table(
     #: The inbound event that led to it: its own for a customer's message, else the question's.
     sa.Column("event_id", sa.Text),
     sa.Column("turn_id", BigId, sa.ForeignKey("turn.id")),
+    #: Who wrote it: others may write in the same conversation. NULL: no customer, or it was
+    #: written before this was kept.
+    sa.Column("customer_id", BigId, sa.ForeignKey("customer.id")),
     sa.Column("created_at", UtcTime, nullable=False),
+    sa.Index(
+        "ix_message_customer_id",
+        "customer_id",
+        "conversation_id",
+        sqlite_where=sa.text("customer_id IS NOT NULL"),
+        postgresql_where=sa.text("customer_id IS NOT NULL"),
+    ),
+    # Without it each turn that is removed has the database look through all messages.
+    sa.Index(
+        "ix_message_turn_id",
+        "turn_id",
+        sqlite_where=sa.text("turn_id IS NOT NULL"),
+        postgresql_where=sa.text("turn_id IS NOT NULL"),
+    ),
     sa.Index("ix_message_conversation_id_id", "conversation_id", "id"),
     sa.Index("ix_message_conversation_id_event_id", "conversation_id", "event_id"),
     sa.Index("ix_message_conversation_id_platform_id", "conversation_id", "platform_id"),
@@ -158,6 +192,13 @@ button = sa.Table(
     sa.Column("label", sa.Text, nullable=False, default=""),
     sa.Column("expires_at", UtcTime, nullable=False),
     sa.Column("pressed_at", UtcTime),
+    sa.Index("ix_button_conversation_id", "conversation_id"),
+    sa.Index(
+        "ix_button_turn_id",
+        "turn_id",
+        sqlite_where=sa.text("turn_id IS NOT NULL"),
+        postgresql_where=sa.text("turn_id IS NOT NULL"),
+    ),
     sa.Index("ix_button_expires_at", "expires_at"),
     sa.Index(
         "ix_button_pressed_at",

@@ -49,6 +49,8 @@ inbox = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("received_at", UtcTime, nullable=False),
     sa.UniqueConstraint("channel", "event_id"),
+    # Not by id behind it: SQLite would then go through all of a conversation for what is new.
+    sa.Index("ix_inbox_conversation_id_received_at", "conversation_id", "received_at"),
     sa.Index(
         "ix_inbox_new",
         "conversation_id",
@@ -85,6 +87,7 @@ outbox = sa.Table(
     sa.Column("replaces", sa.JSON(none_as_null=True)),
     sa.Column("error", sa.Text),
     sa.Column("created_at", UtcTime, nullable=False),
+    sa.Index("ix_outbox_conversation_id_created_at", "conversation_id", "created_at"),
     sa.Index("ix_outbox_message_id", "message_id"),
     sa.Index(
         "ix_outbox_unsent",

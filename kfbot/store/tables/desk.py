@@ -76,7 +76,7 @@ team_member = sa.Table(
     sa.Index("ix_team_member_agent_id", "agent_id"),
 )
 
-#: Who did what; rows are only ever added.
+#: Who did what; rows are only ever added: triggers of the database refuse anything else.
 audit = sa.Table(
     "audit",
     metadata,
@@ -150,4 +150,5 @@ proposal = sa.Table(
     #: The entry that approval made.
     sa.Column("entry_id", sa.Text),
     sa.Index("ix_proposal_state_id", "state", "id"),
+    sa.Index("ix_proposal_turn_id", "turn_id"),
 )

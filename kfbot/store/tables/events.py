@@ -20,6 +20,7 @@ conversation_event = sa.Table(
     sa.Column("happened_at", UtcTime, nullable=False),
     #: new; told: there is a delivery for each system that is to be told.
     sa.Column("state", sa.Text, nullable=False, default="new"),
+    sa.Index("ix_conversation_event_conversation_id", "conversation_id"),
     sa.Index(
         "ix_conversation_event_new",
         "id",
@@ -49,6 +50,7 @@ event_delivery = sa.Table(
     sa.Column("error", sa.Text, nullable=False, default=""),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("finished_at", UtcTime),
+    sa.Index("ix_event_delivery_event_uid", "event_uid"),
     sa.Index(
         "ix_event_delivery_due",
         "webhook",

@@ -121,3 +121,14 @@ knowledge_chunk = sa.Table(
     sa.Column("asks", sa.Integer),
     sa.Index("ix_knowledge_chunk_document_pk", "document_pk"),
 )
+
+#: Documents that came over the API: sources lie elsewhere, these nowhere else.
+upload = sa.Table(
+    "upload",
+    metadata,
+    sa.Column("knowledge_base", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("uploaded_at", UtcTime, nullable=False),
+)

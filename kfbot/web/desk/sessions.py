@@ -15,7 +15,8 @@ from kfbot.agents import Agent, login_of
 from kfbot.passwords import Passwords
 from kfbot.store.agents import AgentStore
 from kfbot.store.sign_ins import WHOLE_LIFE, SignInStore, Source
-from kfbot.web.access import FORWARDED, Refused, check_same_machine, check_same_origin
+from kfbot.web.access import Refused, came_through_proxy, check_same_machine, check_same_origin
+from kfbot.web.neighbours import is_a_service
 
 COOKIE = "kfbot_desk"
 CSRF_HEADER = "X-CSRF-Token"
@@ -88,14 +89,17 @@ class Sessions:
         return agent
 
     async def is_first_visit(self, request: web.Request) -> bool:
-        """True where there are no agents and somebody on this machine asks."""
-        if any(name in request.headers for name in FORWARDED):
+        """True where there are no agents and somebody on this machine asks, not a service.
+
+        A proxy that passes everything on as if it were its own is found out by its account.
+        """
+        if came_through_proxy(request):
             return False
         try:
             check_same_machine(request)
         except Refused:
             return False
-        return _is_loopback(request.remote) and not await self._agents.has_any()
+        return not await self._agents.has_any() and not _is_of_a_service(request)
 
     async def sign_in(self, request: web.Request, name: str, password: str) -> tuple[Agent, str]:
         """Begin a session; returns its agent and its token.
@@ -198,14 +202,14 @@ def forget_cookie(response: web.StreamResponse) -> None:
     response.del_cookie(COOKIE, path="/desk", httponly=True, samesite="Strict")
 
 
+def _is_of_a_service(request: web.Request) -> bool:
+    ends = [request.get_extra_info(name) for name in ("peername", "sockname")]
+    return None not in ends and is_a_service(ends[0][:2], ends[1][:2])
+
+
 def _is_https(request: web.Request) -> bool:
     scheme = request.headers.get("X-Forwarded-Proto", request.scheme).split(",")[0]
     return scheme.strip().lower() == "https"
-
-
-def _is_loopback(address: str | None) -> bool:
-    found = _ip_of(address or "")
-    return found is not None and found.is_loopback
 
 
 def _network_of(address: str) -> str:

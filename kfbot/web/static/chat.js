@@ -117,6 +117,8 @@ const connection = new Connection({
       byId("chat-log").setAttribute("aria-live", "polite");
     });
   },
+  // What is shown is kept by nobody any more, and the numbers of messages begin anew.
+  erased: () => location.reload(),
   online: (online) => {
     byId("connection").hidden = online;
     if (online && ready) outgoing.retryUnanswered();

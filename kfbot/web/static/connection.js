@@ -2,7 +2,7 @@
 
 const LONGEST_WAIT_MS = 15_000;
 const SHOW_LOSS_AFTER_MS = 1_000;
-const EVENTS = ["message", "draft", "state", "typing", "ready"];
+const EVENTS = ["message", "draft", "state", "typing", "ready", "erased"];
 
 export class Connection {
   /** `handlers` has a function for each event, and `online(isOnline)`. */

@@ -23,8 +23,9 @@ _LONGEST_NUMBER = 6
 _MOST_EDGE_LINES = 4
 _LONGEST_EDGE_LINE = 160
 _PAGE_NUMBER = re.compile(
-    r"(?:page|seite|p\.?|第)?\s*[-–—·|]*\s*(?:\d{1,4}|[ivxlc]{1,6})\s*[-–—·|]*\s*"
-    r"(?:页|頁)?\s*(?:(?:/|of|共|，共|,共)\s*\d{1,4}\s*(?:页|頁)?)?",
+    # Blanks are never given back: a line of them could be shared out in too many ways.
+    r"(?:page|seite|p\.?|第)?\s*+[-–—·|]*+\s*+(?:\d{1,4}|[ivxlc]{1,6})\s*+[-–—·|]*+\s*+"
+    r"(?:页|頁)?\s*+(?:(?:/|of|共|，共|,共)\s*+\d{1,4}\s*+(?:页|頁)?)?",
     re.IGNORECASE,
 )
 

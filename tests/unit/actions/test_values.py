@@ -31,6 +31,13 @@ def test_no_part_of_a_message_is_used_twice(text: str, values: dict[str, str]) -
     assert find_values(text, SLOTS) == values
 
 
+def test_of_a_private_slot_nobody_else_says_what_it_is() -> None:
+    slots = {"phone": SLOTS["phone"].model_copy(update={"private": True})}
+    told = {"phone": "13900139000"}
+    assert find_values("13800138000 or 13900139000", slots, told=told) == {"phone": "13800138000"}
+    assert find_values("13800138000 or 13900139000", SLOTS, told=told)["phone"] == "13900139000"
+
+
 def test_what_was_asked_for_chooses_first() -> None:
     assert find_values("13800138000", SLOTS, first="order") == {"order": "13800138000"}
 

@@ -8,6 +8,7 @@ import pytest
 
 from adapters.discord.gateway import Dispatch
 from adapters.discord.reading import Reader
+from adapters.discord.tokens import InteractionTokens
 from kfbot.messages import (
     ButtonPressed,
     ConversationId,
@@ -21,7 +22,7 @@ ME, ROLE, CHANNEL, THREAD = "900", "950", "600", "800"
 
 
 def reader() -> Reader:
-    one = Reader("shop")
+    one = Reader("shop", InteractionTokens("token"))
     one.take_note(Dispatch("READY", {"user": {"id": ME}}))
     roles = [{"id": ROLE, "tags": {"bot_id": ME}}, {"id": "951", "tags": {"bot_id": "901"}}, {}]
     threads = [{"id": THREAD, "type": 11, "parent_id": CHANNEL}]

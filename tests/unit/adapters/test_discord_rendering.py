@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.discord.rendering import LIMIT, TEXT_LENGTH, content_of, markdown_to_discord, rows_of
+from adapters.discord.rendering import (
+    LIMIT,
+    TEXT_LENGTH,
+    content_of,
+    markdown_to_discord,
+    quoted,
+    rows_of,
+)
 from kfbot.messages import Button, Citation, ConversationId, OutboundMessage
 
 
@@ -87,3 +94,23 @@ def test_buttons_are_rows_of_five_and_at_most_twenty_five() -> None:
         "type": 2, "style": 2, "label": "…", "custom_id": "tok",
     }  # fmt: skip
     assert rows_of((), "") == []
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("运费是多少", "> 运费是多少"),
+        ("one\n# two", "> one\n> \\# two"),
+        ("<@12> **now** ||x||", r"> \<@12\> \*\*now\*\* \|\|x\|\|"),
+        ("see https://shop.example/a_b", "> see <https://shop.example/a_b>"),
+        ("half \ud83d\x00", "> half \ufffd\ufffd"),
+    ],
+)
+def test_what_somebody_asks_is_quoted_and_stays_text(said: str, shown: str) -> None:
+    assert quoted(said) == shown
+
+
+@pytest.mark.parametrize("said", ["长" * 5000, "*" * 1500, "\n" * 1500])
+def test_a_quotation_always_fits(said: str) -> None:
+    assert len(quoted(said)) <= LIMIT
+    assert quoted(said).startswith("> ")

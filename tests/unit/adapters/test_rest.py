@@ -104,6 +104,28 @@ async def test_a_call_carries_json_its_query_and_its_headers(
 
 
 @pytest.mark.asyncio
+async def test_a_list_is_read_and_anything_else_is_a_fault_of_the_address(
+    platform: Platform, api: RestApi
+) -> None:
+    platform.answers(body=b'[{"id": "1"}]')
+    assert await api.listed("/all", params={"after": "5"}) == [{"id": "1"}]
+    assert platform.asked == [("GET", "/api/all?after=5")]
+    for body in (b"{}", b"", b"[", b"[" * 20_000):
+        platform.answers(body=body)
+        assert "does not speak this API" in str(await fault_of(api.listed("/all")))
+    platform.answers(status=404)
+    assert isinstance(await fault_of(api.listed("/all")), MessageRejected)
+
+
+@pytest.mark.asyncio
+async def test_a_token_in_the_path_is_not_repeated(platform: Platform, api: RestApi) -> None:
+    path = f"/webhooks/77/{'aW50ZXJhY3Rpb24' * 3}"
+    platform.answers(404, json.dumps({"message": f"no route {path}"}).encode())
+    assert "no route …" in str(fault := await fault_of(api.call("POST", path, body={})))
+    assert "aW50" not in str(fault)
+
+
+@pytest.mark.asyncio
 async def test_a_call_without_a_body_has_no_kind_of_body(platform: Platform, api: RestApi) -> None:
     await api.call("GET", "/me")
     assert platform.bodies == [b""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -235,3 +236,24 @@ async def test_a_build_takes_the_place_of_a_damaged_index(tmp_path: Path) -> Non
     target = await index_build.build(stream(DOCUMENTS), STAMP, tmp_path, GENERIC, {})
     Index.open(target, STAMP).close()
     assert os.listdir(tmp_path) == [target.name]
+
+
+@pytest.mark.asyncio
+async def test_an_index_that_nobody_waits_for_any_more_is_closed(made: Path) -> None:
+    begun, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def slowly(folder: Path, stamp: Stamp) -> Index:
+        begun.set()
+        assert go_on.wait(60)
+        found = Index.open(folder, stamp)
+        close = found.close
+        found.close = lambda: (close(), closed.set())  # type: ignore[method-assign]
+        return found
+
+    opening = asyncio.create_task(index.opened(slowly, made, STAMP))
+    assert await asyncio.to_thread(begun.wait, 60)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    go_on.set()
+    assert await asyncio.to_thread(closed.wait, 60)
