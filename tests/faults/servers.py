@@ -43,6 +43,11 @@ class Server:
         self._pid = 0
 
     @property
+    def pid(self) -> int:
+        """Its process; 0 while there is none."""
+        return self._pid
+
+    @property
     def alive(self) -> bool:
         """It was started, and was not seen to end."""
         return self._pid != 0
