@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import urlsplit
 
-from kfbot import confidence, tracing
+from kfbot import confidence
 from kfbot.chat_model import Usage
 from kfbot.conversation import Choice, HandoffReason, HistoryMessage, Language, Turn
 from kfbot.errors import ChatModelError, CompletionUnsupported, KnowledgeBaseUnavailable
@@ -19,6 +19,7 @@ from kfbot.knowledge_base import EVERYTHING, KnowledgeBase, Passage, Retrieval, 
 from kfbot.knowledge_points import knowledge_points
 from kfbot.language import language_of
 from kfbot.messages import Citation
+from kfbot.observability import tracing
 from kfbot.templates import NO_SLOTS, Slots, asked, filled, hidden
 from kfbot.texts import small_talk, texts, wants_person
 from kfbot.understanding.correction import correction

@@ -13,12 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kfbot import metrics
 from kfbot.actions.conduct import Actions
 from kfbot.adapter import ChannelAdapter
 from kfbot.admin.loads import ChatLoads
 from kfbot.answer import Answering, answer_question
-from kfbot.backlog import Backlog
 from kfbot.cases.summarising import Summarising
 from kfbot.cases.threads import CaseThreads
 from kfbot.changes import Changes
@@ -31,7 +29,9 @@ from kfbot.inbox import Inbox
 from kfbot.knowledge_base import NOTHING, KnowledgeBase, Scope
 from kfbot.learning.teaching import Teaching
 from kfbot.messages import ConversationId, InboundEvent, MessageReceived, Sender
+from kfbot.observability import metrics
 from kfbot.outbox import Outbox, backoff
+from kfbot.overload.backlog import Backlog
 from kfbot.places import is_shared
 from kfbot.privacy import Privacy
 from kfbot.reloading import Reloading

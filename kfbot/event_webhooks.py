@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 from standardwebhooks import Webhook
 
-from kfbot import metrics
 from kfbot.changes import Changes
 from kfbot.errors import StoreUnavailable
 from kfbot.event_webhook_settings import EventWebhookSettings
+from kfbot.observability import metrics
 from kfbot.store.conversation_events import ConversationEventStore, Delivery
 from kfbot.store.notices import EVENTS
 

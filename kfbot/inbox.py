@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from kfbot import metrics, tracing
 from kfbot.adapter import Capabilities, ChannelAdapter
 from kfbot.admin.admin import failed_command
 from kfbot.admin.commands import parse
@@ -20,10 +19,13 @@ from kfbot.desk import AgentDesk
 from kfbot.dialogue import Dialogue
 from kfbot.errors import ConversationChanged, KfbotError, RowUnreadable, StoreUnavailable
 from kfbot.etiquette import answerable
-from kfbot.logs import logging_context
 from kfbot.messages import InboundEvent, MessageReceived
+from kfbot.observability import metrics, tracing
+from kfbot.observability.logs import logging_context
+from kfbot.observability.tracing import EventKey
+from kfbot.observability.turn_log import TurnLog
 from kfbot.outbox import Outbox, backoff
-from kfbot.pace import Pace
+from kfbot.overload.pace import Pace
 from kfbot.store.acceptance import Accepted
 from kfbot.store.lanes import Lane, elapsed_seconds
 from kfbot.store.messages import MessageStore
@@ -31,9 +33,7 @@ from kfbot.store.notices import LANE, conversation_notice
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.store.work import StoredEvent
 from kfbot.streaming import Streaming
-from kfbot.tracing import EventKey
 from kfbot.turn import Load, Outcome, failed_turn
-from kfbot.turn_log import TurnLog
 
 logger = logging.getLogger(__name__)
 

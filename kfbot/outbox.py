@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from kfbot import metrics, tracing
 from kfbot.adapter import ChannelAdapter
 from kfbot.cases.posts import is_unopened
 from kfbot.cases.threads import CaseThreads
@@ -21,8 +20,9 @@ from kfbot.errors import (
     ConversationChanged,
     MessageRejected,
 )
-from kfbot.logs import logging_context
 from kfbot.messages import DeliveryReceipt
+from kfbot.observability import metrics, tracing
+from kfbot.observability.logs import logging_context
 from kfbot.platform_calls import answered
 from kfbot.store.lanes import Lane
 from kfbot.store.messages import MessageStore

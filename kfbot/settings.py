@@ -28,8 +28,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from kfbot.action_settings import ActionName, ActionSettings
 from kfbot.actions.phrases import meaning_of
+from kfbot.actions.settings import ActionName, ActionSettings
+from kfbot.actions.slot_settings import SlotName, SlotSettings
 from kfbot.environment import read_environment
 from kfbot.errors import SettingsError
 from kfbot.event_webhook_settings import EventWebhookName, EventWebhookSettings
@@ -42,9 +43,8 @@ from kfbot.model_settings import (
     RerankerSettings,
     Section,
 )
-from kfbot.overload_settings import OverloadSettings
+from kfbot.overload.settings import OverloadSettings
 from kfbot.privacy_settings import PrivacySettings
-from kfbot.slot_settings import SlotName, SlotSettings
 
 #: Channels that need no section: the chat page, the HTTP API, `kfbot chat`.
 OWN_CHANNELS = ("web", "api", "terminal")
@@ -71,8 +71,8 @@ class WebSettings(Section):
     tokens: tuple[Annotated[SecretStr, Field(min_length=1)], ...] = ()
     #: A bearer token that is good for /metrics and the words of /readyz, and for nothing else.
     metrics_token: SecretStr = SecretStr("")
-    #: Proxies whose X-Forwarded-For is believed where failed sign-ins are counted: addresses,
-    #: or networks as 10.0.0.0/8.
+    #: Proxies whose X-Forwarded-For is believed where failed sign-ins and open pages are
+    #: counted: addresses, or networks as 10.0.0.0/8.
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = ("127.0.0.1", "::1")
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from urllib.parse import quote
 
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.conversation import HistoryMessage, Language, Turn
-from kfbot.slot_settings import SlotSettings
 
 #: So much of a message is looked through, in characters.
 READ_LENGTH = 2000

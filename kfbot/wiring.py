@@ -12,7 +12,6 @@ from kfbot.admin.admin import Admin
 from kfbot.admin.loads import ChatLoads
 from kfbot.answer import Answering
 from kfbot.application import API_CHANNEL
-from kfbot.backlog import Backlog
 from kfbot.cases.summarising import Summarising
 from kfbot.cases.talk import CaseTalk
 from kfbot.cases.threads import agents_chats
@@ -28,6 +27,7 @@ from kfbot.jobs import Jobs
 from kfbot.learning.teaching import Teaching
 from kfbot.manners import Manners
 from kfbot.outbox import Outbox
+from kfbot.overload.backlog import Backlog
 from kfbot.permissions import Permissions, scopes_of
 from kfbot.privacy import Privacy
 from kfbot.settings import Settings

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 
-from kfbot import metrics
 from kfbot.errors import KfbotError
+from kfbot.observability import metrics
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from kfbot.action_settings import FIELD, SLOT
+from kfbot.actions.settings import FIELD, SLOT
 from kfbot.markup import plain
 
 #: Of a field so many characters are shown.

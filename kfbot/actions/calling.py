@@ -14,9 +14,9 @@ from typing import Any, Literal
 import aiohttp
 from standardwebhooks import Webhook
 
-from kfbot import metrics, tracing
-from kfbot.action_settings import ActionSettings
 from kfbot.actions.answers import is_nothing
+from kfbot.actions.settings import ActionSettings
+from kfbot.observability import metrics, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +63,10 @@ class ActionCaller:
         self._places = asyncio.Semaphore(settings.parallel)
         self._monotonic = monotonic
         self._retry_seconds = retry_seconds
-        #: Until when it is left alone, and for how long the next time.
-        self._closed_until = float("-inf")
+        #: The first request that failed since one was answered.
+        self._failed: Mapping[str, Any] | None = None
+        #: Since and until when it is left alone, and for how long the next time.
+        self._closed_at = self._closed_until = float("-inf")
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self._answered_at = float("-inf")
 
@@ -83,7 +85,7 @@ class ActionCaller:
         with tracing.span("action", action=self._name) as span:
             came = await self._called(webhook_id, json.dumps(body, ensure_ascii=False))
             span.note(came=came.kind, status=came.status)
-        self._learn(came, began)
+        self._learn(came, began, body)
         milliseconds = (self._monotonic() - began) * 1000
         metrics.action_called(self._name, came.kind, milliseconds / 1000)
         level = logging.INFO if came.kind in ("answered", "empty") else logging.WARNING
@@ -140,15 +142,29 @@ class ActionCaller:
             "webhook-signature": self._webhook.sign(webhook_id, now, signed),
         }
 
-    def _learn(self, came: Came, began: float) -> None:
+    def _learn(self, came: Came, began: float, body: Mapping[str, Any]) -> None:
         """Leave alone what is dead; what answers others meanwhile is slow, not dead."""
+        now = self._monotonic()
         if came.kind != "unavailable":
-            self._answered_at = self._monotonic()
+            self._answered_at, self._failed = now, None
             self._closed_until, self._pause_seconds = float("-inf"), FIRST_PAUSE_SECONDS
-        elif self._answered_at <= began:
-            self._closed_until = self._monotonic() + self._pause_seconds
+        elif began < self._answered_at or began <= self._closed_at:
+            # Others have learned more since.
+            return
+        elif self._failed is None or _is_akin(self._failed, body):
+            # It may be for this one alone; who comes next looks.
+            self._failed = self._failed or body
+            self._closed_until = min(self._closed_until, now)
+        else:
+            self._closed_at, self._closed_until = now, now + self._pause_seconds
             self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
             logger.error("%s is left alone for a while", self._name, extra=_event("system_down"))
+
+
+def _is_akin(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """True where requests share what they may fail of: the conversation, or all values."""
+    parts = ((one.get(part), other.get(part)) for part in ("conversation", "slots"))
+    return any(this and this == that for this, that in parts)
 
 
 def _event(what: str) -> dict[str, str]:

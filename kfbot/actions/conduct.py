@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from kfbot.action_settings import ActionSettings
 from kfbot.actions import replies
 from kfbot.actions.calling import ActionCaller, Came
 from kfbot.actions.memory import Memory, Remembered, Running
@@ -16,6 +15,8 @@ from kfbot.actions.phrases import Phrases, Wish, says_nothing_more, without
 from kfbot.actions.proposing import Proposing, found_nothing
 from kfbot.actions.requests import request_id, request_of
 from kfbot.actions.said import Said, ends, language_in, lately
+from kfbot.actions.settings import ActionSettings
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.actions.turns import ActionTurns
 from kfbot.actions.values import chosen_value, find_values
 from kfbot.chat_model import ChatModel
@@ -29,7 +30,6 @@ from kfbot.conversation import (
 from kfbot.handoff.escalation import Escalation
 from kfbot.language import language_of
 from kfbot.messages import Sender
-from kfbot.slot_settings import SlotSettings
 from kfbot.store.action_memory import ActionMemory
 from kfbot.templates import hidden
 from kfbot.texts import action_texts, means, small_talk, texts, wants_person

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import get_args
 
-from kfbot.action_settings import ActionSettings
+from kfbot.actions.settings import ActionSettings
 from kfbot.conversation import Language
 from kfbot.grounding.vocabulary import folded, stem
 from kfbot.texts import action_texts

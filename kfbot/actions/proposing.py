@@ -10,18 +10,18 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from kfbot import tracing
-from kfbot.action_settings import ActionSettings
 from kfbot.actions.memory import Running
 from kfbot.actions.phrases import Phrases
 from kfbot.actions.said import ends, language_in
+from kfbot.actions.settings import ActionSettings
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.actions.values import find_values
 from kfbot.chat_model import ChatMessage, ChatModel, Usage, estimated_tokens
 from kfbot.conversation import HistoryMessage, Language, Turn
 from kfbot.errors import ChatModelError
 from kfbot.grounding.prompting import conversation_text, inert, template
 from kfbot.language import language_of
-from kfbot.slot_settings import SlotSettings
+from kfbot.observability import tracing
 from kfbot.templates import READ_LENGTH, hidden
 from kfbot.texts import means
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 
 from kfbot.actions.memory import Running
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.actions.values import choices_of
 from kfbot.conversation import Choice, Language
 from kfbot.markup import plain
-from kfbot.slot_settings import SlotSettings
 from kfbot.texts import action_texts, texts
 from kfbot.turn import NewButton, Reply
 

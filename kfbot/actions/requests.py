@@ -7,8 +7,8 @@ import hmac
 import json
 from typing import Any
 
-from kfbot.action_settings import ActionSettings
 from kfbot.actions.memory import Running
+from kfbot.actions.settings import ActionSettings
 from kfbot.conversation import Conversation
 from kfbot.messages import Sender
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from kfbot.action_settings import ActionSettings
 from kfbot.actions import replies
 from kfbot.actions.answers import FieldMissing, Filled, filled_with
 from kfbot.actions.calling import Came
 from kfbot.actions.memory import Running
+from kfbot.actions.settings import ActionSettings
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.conversation import Choice, Decision, Language, Turn
 from kfbot.language import language_of
-from kfbot.slot_settings import SlotSettings
 from kfbot.templates import HIDDEN, hidden
 from kfbot.texts import action_texts
 

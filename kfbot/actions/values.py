@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.conversation import Choice
 from kfbot.grounding.vocabulary import folded
-from kfbot.slot_settings import SlotSettings
 from kfbot.templates import READ_LENGTH
 from kfbot.understanding.clarification import chosen
 

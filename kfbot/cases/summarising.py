@@ -10,11 +10,11 @@ from collections.abc import Collection
 from kfbot.cases.posts import summary_note
 from kfbot.chat_model import Usage
 from kfbot.conversation import Case, HistoryMessage, Language
-from kfbot.errors import ChatModelError, StoreUnavailable
+from kfbot.errors import ChatModelError, ConversationChanged, StoreUnavailable
 from kfbot.grounding.summaries import needs_summary, summarised
 from kfbot.grounding.writing import Writer
 from kfbot.language import language_of, last_spoken
-from kfbot.logs import logging_context
+from kfbot.observability.logs import logging_context
 from kfbot.store.conversations import ConversationStore
 from kfbot.store.summaries import SummaryStore
 from kfbot.store.transcripts import TranscriptStore
@@ -92,9 +92,11 @@ class Summarising:
         while True:
             case, language = await self._wanted.get()
             try:
-                await self._make(writer, case, language)
+                # What a customer edited or had erased meanwhile must not be in it.
+                while not await self._make(writer, case, language):
+                    pass
                 self._known.pop((case.id, language), None)
-            except (ChatModelError, StoreUnavailable) as error:
+            except (ChatModelError, ConversationChanged, StoreUnavailable) as error:
                 logger.warning("no summary: %s", error, extra={"event": "summary_failed"})
                 self._failed(case, language)
             except Exception:
@@ -102,7 +104,8 @@ class Summarising:
                 logger.exception("no summary", extra={"event": "summary_failed"})
                 self._failed(case, language)
 
-    async def _make(self, writer: Writer, case: Case, language: Language | None) -> None:
+    async def _make(self, writer: Writer, case: Case, language: Language | None) -> bool:
+        """Sum a case up; False where what was read is not what was said any more."""
         read = await self._transcripts.transcript(case.conversation_id, limit=_READ)
         said = [
             HistoryMessage(one.role, hidden(one.text, self._slots))
@@ -112,8 +115,8 @@ class Summarising:
         spoken = (one.text for one in reversed(said) if one.role == "customer")
         language = language or last_spoken(spoken) or language_of(case.question)
         # The case may have been read before another look had it summed up.
-        if language in await self._store.languages(case) or not needs_summary(said):
-            return
+        if not needs_summary(said) or language in await self._store.languages(case):
+            return True
         address = (await self._conversations.get(case.conversation_id)).address
         usage = Usage()
         with logging_context(channel=address.channel, conversation=str(case.conversation_id)):
@@ -122,9 +125,12 @@ class Summarising:
             )
             is_told = address.channel in self._help_desks
             note = summary_note(text, language) if is_told else ""
-            await self._store.save(case, language, text, note=note)
+            texts = {one.id: one.text for one in read}
+            if not await self._store.save(case, language, text, read=texts, note=note):
+                return False
             details = {"event": "case_summarised", "usage": usage.as_data()}
             logger.info("case %d summed up", case.id, extra=details)
+            return True
 
     def _is_known(self, key: _Key) -> bool:
         if key not in self._known:

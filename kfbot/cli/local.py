@@ -19,8 +19,8 @@ from kfbot.cli.client import Address
 from kfbot.cli.output import one_line, progress_bar, report
 from kfbot.errors import ChannelUnavailable
 from kfbot.knowledge_base import KnowledgeBase
-from kfbot.logs import Discreet
 from kfbot.messages import DeliveryReceipt, OutboundMessage
+from kfbot.observability.logs import Discreet
 from kfbot.places import owning
 from kfbot.settings import Settings, WebSettings
 from kfbot.web.server import read_server_file, serving

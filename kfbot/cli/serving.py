@@ -14,10 +14,10 @@ from kfbot.cli.local import load_if_empty
 from kfbot.cli.output import report, say
 from kfbot.errors import KfbotError
 from kfbot.knowledge_base import KnowledgeBase
-from kfbot.logs import configure_logging
+from kfbot.observability.logs import configure_logging
+from kfbot.observability.tracing import exporting
 from kfbot.places import owning
 from kfbot.settings import Settings
-from kfbot.tracing import exporting
 from kfbot.web.server import serving
 
 logger = logging.getLogger(__name__)

@@ -6,13 +6,13 @@ import logging
 import re
 from collections.abc import Sequence
 
-from kfbot import metrics, tracing
 from kfbot.chat_model import ChatMessage, ChatModel, Usage
 from kfbot.conversation import HistoryMessage, Language
 from kfbot.errors import ChatModelError
 from kfbot.grounding.prompting import conversation_text, inert, template
 from kfbot.grounding.wording import adds_nothing, holds, repeats
 from kfbot.language import language_of
+from kfbot.observability import metrics, tracing
 
 logger = logging.getLogger(__name__)
 

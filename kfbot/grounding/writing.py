@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from kfbot import metrics, tracing
 from kfbot.chat_model import ChatModel, Usage, estimated_tokens
 from kfbot.conversation import HistoryMessage, Language
 from kfbot.errors import CompletionInvalid
@@ -19,6 +18,7 @@ from kfbot.grounding.support import Verdict
 from kfbot.knowledge_base import Passage
 from kfbot.language import language_of
 from kfbot.model_settings import AnswerSettings, ChatModelSettings
+from kfbot.observability import metrics, tracing
 
 #: Told the text of the answer so far each time it has grown; nothing in it is unchecked.
 OnText = Callable[[str], Awaitable[None]]

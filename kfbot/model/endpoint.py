@@ -20,7 +20,6 @@ import httpx
 
 from kfbot.chat_model import ChatMessage, Usage, estimated_tokens
 from kfbot.errors import CompletionInvalid
-from kfbot.metrics import model_request
 from kfbot.model.faults import (
     EndpointUnavailable,
     NoCompletion,
@@ -29,6 +28,7 @@ from kfbot.model.faults import (
 )
 from kfbot.model.thoughts import Thoughts
 from kfbot.model_settings import ChatModelSettings, EndpointSettings
+from kfbot.observability.metrics import model_request
 from kfbot.web.access import is_loopback
 
 logger = logging.getLogger(__name__)

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from kfbot.chat_model import ChatMessage, Usage
 from kfbot.errors import ChatModelUnavailable, CompletionInvalid, SettingsError
-from kfbot.metrics import model_request
 from kfbot.model.served import CPU_CACHE
 from kfbot.model.slots import Slots
 from kfbot.model.thoughts import Thoughts
 from kfbot.model.tuning.record import warning_of
 from kfbot.model.weights import check_adapter, check_installed, check_model, memory_fault
 from kfbot.model_settings import ChatModelSettings
+from kfbot.observability.metrics import model_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

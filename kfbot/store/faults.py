@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
-from kfbot import metrics
 from kfbot.errors import StoreUnavailable
+from kfbot.observability import metrics
 
 #: Deadlock and serialisation failure: nothing was stored, and again it may succeed.
 _UNDONE = {"40P01", "40001"}

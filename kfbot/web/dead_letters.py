@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from kfbot.logs import logging_context
+from kfbot.observability.logs import logging_context
 from kfbot.store.dead_letters import (
     DeadLetter,
     DeadLetterStore,

@@ -11,11 +11,11 @@ from prometheus_client import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from kfbot import metrics
 from kfbot.application import Application
 from kfbot.errors import StoreUnavailable
+from kfbot.observability import metrics
+from kfbot.observability.vitals import Vitals
 from kfbot.store.dead_letters import DeadCounts
-from kfbot.vitals import Vitals
 from kfbot.web.access import Access, Refused
 
 #: With less room SQLite soon takes nothing more …

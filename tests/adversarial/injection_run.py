@@ -25,7 +25,8 @@ from adapters.feishu.cards import to_card
 from adapters.matrix.rendering import content_of as matrix_content
 from adapters.slack.blocks import to_arguments
 from adapters.telegram.rendering import to_html
-from kfbot.action_settings import ActionSettings
+from kfbot.actions.settings import ActionSettings
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.adapter import AdapterSettings, AgentsChatSettings, Capabilities
 from kfbot.application import Application
 from kfbot.bootstrap import wire
@@ -42,7 +43,6 @@ from kfbot.messages import (
     Sender,
 )
 from kfbot.settings import DecisionSettings, Settings
-from kfbot.slot_settings import SlotSettings
 from kfbot.store import tables
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from kfbot import metrics, tracing
 from kfbot.messages import ConversationId, MessageReceived, Sender
+from kfbot.observability import metrics, tracing
 from kfbot.settings import TracingSettings
 from kfbot.testing import FakeAdapter
 from tests.conftest import Clock

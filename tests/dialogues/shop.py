@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kfbot.action_settings import ActionSettings
+from kfbot.actions.settings import ActionSettings
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.messages import OutboundMessage
-from kfbot.slot_settings import SlotSettings
 from tests.dialogues.conftest import Stage
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

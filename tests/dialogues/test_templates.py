@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.adapter import Capabilities
 from kfbot.settings import Settings
-from kfbot.slot_settings import SlotSettings
 from kfbot.store.engine import Database
 from kfbot.testing import FakeAdapter
 from tests.dialogues.conftest import Stage, staged

@@ -25,7 +25,7 @@ _WATCHED = {
     "headers": ["adapters.signatures", "standardwebhooks"],
     "file": ["knowledge.formats", "knowledge.markup", "knowledge.front_matter"],
     "sitemap": ["knowledge.sources.sitemap"],
-    "settings": ["kfbot.settings", "kfbot.slot_settings", "kfbot.action_settings"],
+    "settings": ["kfbot.settings", "kfbot.actions.slot_settings", "kfbot.actions.settings"],
     "texts": ["kfbot.actions", "kfbot.admin", "kfbot.grounding", "kfbot.understanding"],
 }
 _KIND = re.split("[-.]", "".join(sys.argv[1:2]))[0]

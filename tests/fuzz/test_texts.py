@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from adapters.signatures import StandardWebhook
 from kfbot.actions.answers import FieldMissing, field_of, filled_with
 from kfbot.actions.phrases import meaning_of
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.actions.values import find_values
 from kfbot.admin.commands import parse
 from kfbot.admin.entries import read as read_entry
@@ -40,7 +41,6 @@ from kfbot.messages import (
     Sender,
 )
 from kfbot.shaping import split
-from kfbot.slot_settings import SlotSettings
 from kfbot.store.events import (
     decode_event,
     decode_message,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from kfbot.action_settings import ActionSettings
 from kfbot.actions.calling import FIRST_PAUSE_SECONDS, ActionCaller
+from kfbot.actions.settings import ActionSettings
 from tests.platforms.order_system import OrderSystem
 from tests.platforms.webhook_receiver import Answer
 
@@ -20,6 +20,12 @@ pytestmark = pytest.mark.asyncio
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY: dict[str, Any] = {"action": "order_status", "slots": {"order_number": "AB123456"}}
 DEAD = Answer(status=500)
+
+
+def of(order: str, conversation: int | None = None) -> dict[str, Any]:
+    """A request about an order; None: it belongs to no conversation."""
+    here = None if conversation is None else {"id": conversation}
+    return {"action": "order_status", "conversation": here, "slots": {"order_number": order}}
 
 
 class Time:
@@ -64,30 +70,66 @@ async def test_what_could_not_be_taken_is_tried_again_twice(system: OrderSystem)
     assert system.webhook_ids == ["a", "a", "a"]
 
 
-async def test_a_dead_system_costs_one_try_and_is_looked_at_again_after_a_pause(
+async def test_a_dead_system_costs_two_tries_and_is_looked_at_again_after_a_pause(
     system: OrderSystem, caplog: pytest.LogCaptureFixture
 ) -> None:
     time = Time()
     one = caller(system.url, time)
-    system.answers = [DEAD] * 3
-    assert (await one.call("a", BODY)).kind == "unavailable"
-    assert (await one.call("b", BODY)).kind == "unavailable"
-    assert system.webhook_ids == ["a", "a", "a"]
-    time.now += FIRST_PAUSE_SECONDS - 1
+    system.answers = [DEAD] * 6
+    assert (await one.call("a", of("AB000001"))).kind == "unavailable"
+    assert (await one.call("b", of("AB000002"))).kind == "unavailable"
     assert (await one.call("c", BODY)).kind == "unavailable"
+    assert system.webhook_ids == ["a"] * 3 + ["b"] * 3
+    time.now += FIRST_PAUSE_SECONDS - 1
+    assert (await one.call("d", BODY)).kind == "unavailable"
     time.now += 2
-    assert (await one.call("d", BODY)).kind == "answered"
     assert (await one.call("e", BODY)).kind == "answered"
+    assert (await one.call("f", BODY)).kind == "answered"
     assert [getattr(record, "event", "") for record in caplog.records].count(
         "action_system_down"
     ) == 1
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [of("AB000001", 1), of("AB000002", 1), of("AB000003", 1)],
+        [of("AB000001", 1), of("AB000001", 2), of("AB000001")],
+    ],
+    ids=["one conversation", "one order"],
+)
+async def test_what_fails_for_one_conversation_or_one_order_alone_is_no_death(
+    system: OrderSystem, asked: list[dict[str, Any]]
+) -> None:
+    one = caller(system.url, Time())
+    system.answers = [DEAD] * 9
+    assert [(await one.call("a", body)).kind for body in asked] == ["unavailable"] * 3
+    assert (await one.call("b", of("AB123456", 7))).kind == "answered"
+
+
+async def test_an_action_without_values_is_dead_for_two_conversations(system: OrderSystem) -> None:
+    one = caller(system.url, Time())
+    system.answers = [DEAD] * 6
+    for number in (1, 2, 3):
+        await one.call("a", {"conversation": {"id": number}, "slots": {}})
+    assert len(system.requests) == 6
+
+
+async def test_many_that_fail_at_once_make_one_pause(system: OrderSystem) -> None:
+    time = Time()
+    one = caller(system.url, time)
+    system.answers = [DEAD] * 15
+    await asyncio.gather(*(one.call("a", of(f"AB00000{number}")) for number in range(5)))
+    time.now += FIRST_PAUSE_SECONDS + 1
+    assert (await one.call("b", BODY)).kind == "answered"
+
+
 async def test_the_pause_grows_and_one_looks_alone(system: OrderSystem) -> None:
     time = Time()
     one = caller(system.url, time)
-    system.answers = [DEAD] * 6
-    await one.call("a", BODY)
+    system.answers = [DEAD] * 9
+    await one.call("a", of("AB000001"))
+    await one.call("a", of("AB000002"))
     time.now += FIRST_PAUSE_SECONDS + 1
     came = await asyncio.gather(one.call("b", BODY), one.call("c", BODY))
     assert [found.kind for found in came] == ["unavailable", "unavailable"]
@@ -96,6 +138,19 @@ async def test_the_pause_grows_and_one_looks_alone(system: OrderSystem) -> None:
     assert (await one.call("d", BODY)).kind == "unavailable"
     time.now += FIRST_PAUSE_SECONDS
     assert (await one.call("e", BODY)).kind == "answered"
+
+
+async def test_who_looks_and_has_failed_before_leaves_the_next_one_to_look(
+    system: OrderSystem,
+) -> None:
+    time = Time()
+    one = caller(system.url, time)
+    system.answers = [DEAD] * 9
+    await one.call("a", of("AB000001"))
+    await one.call("a", of("AB000002"))
+    time.now += FIRST_PAUSE_SECONDS + 1
+    assert (await one.call("b", of("AB000001"))).kind == "unavailable"
+    assert (await one.call("c", BODY)).kind == "answered"
 
 
 async def test_nobody_waits_longer_than_the_time(system: OrderSystem) -> None:

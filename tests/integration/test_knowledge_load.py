@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy.engine import make_url
 
-from kfbot import metrics
 from kfbot.errors import KnowledgeBaseUnavailable
 from kfbot.knowledge_base import LoadReport
+from kfbot.observability import metrics
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
 from kfbot.store.knowledge_rows import ChunkRow, DocumentRow, StoredDocument

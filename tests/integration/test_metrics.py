@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kfbot import vitals
 from kfbot.chat_model import Usage
 from kfbot.errors import (
     ChannelUnauthorized,
@@ -22,7 +21,8 @@ from kfbot.errors import (
     StoreUnavailable,
 )
 from kfbot.messages import ConversationId, MessageReceived, Sender
-from kfbot.metrics import MODELS, _known, model_request
+from kfbot.observability import vitals
+from kfbot.observability.metrics import MODELS, _known, model_request
 from kfbot.store import tables
 from kfbot.store.conversation_events import record_event
 from kfbot.store.conversations import ConversationStore

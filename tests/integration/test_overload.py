@@ -56,7 +56,7 @@ class SlowKnowledgeBase(FakeKnowledgeBase):
 
 @pytest.fixture(autouse=True)
 def always_looking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kfbot.backlog.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("kfbot.overload.backlog.LOOK_SECONDS", 0.0)
 
 
 @asynccontextmanager
@@ -143,7 +143,7 @@ async def test_who_asks_and_waits_is_told_at_once_that_it_would_take_too_long(
 async def test_questions_without_a_conversation_are_not_piled_up(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kfbot.backlog.MOST_ASKING", 1)
+    monkeypatch.setattr("kfbot.overload.backlog.MOST_ASKING", 1)
     async with overloaded(served, 0) as (bot, _, _):
         ask = {"query": QUESTION}
         first = asyncio.create_task(bot.post("/api/v1/ask", ask))

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from kfbot import vitals
 from kfbot.errors import ChannelUnauthorized, StoreUnavailable
 from kfbot.grounding.writing import Writer
 from kfbot.knowledge_base import KnowledgeStatus
+from kfbot.observability import vitals
 from kfbot.store.gauges import GaugeStore, Standing
 from kfbot.testing import FakeAdapter, FakeChatModel, FakeKnowledgeBase
 from tests.integration.conftest import ENTRIES, Served, ServedBot

@@ -17,13 +17,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import ValidationError
 
-from kfbot import tracing
 from kfbot.errors import SettingsError
 from kfbot.grounding.writing import Writer
 from kfbot.messages import ConversationId, MessageReceived, Sender
+from kfbot.observability import tracing
+from kfbot.observability.tracing import EventKey
 from kfbot.settings import TracingSettings
 from kfbot.testing import FakeAdapter, FakeChatModel, FakeKnowledgeBase
-from kfbot.tracing import EventKey
 from tests.conftest import Clock
 from tests.integration.conftest import ENTRIES, Served, ServedBot
 

@@ -30,7 +30,6 @@ from kfbot.channels import adapter_type, open_channels, platforms
 from kfbot.errors import ChannelUnavailable
 from kfbot.grounding.writing import Writer
 from kfbot.knowledge_base import Retrieval
-from kfbot.logs import configure_logging
 from kfbot.messages import (
     Attachment,
     ButtonPressed,
@@ -42,6 +41,7 @@ from kfbot.messages import (
     Sender,
 )
 from kfbot.model.opening import open_chat_model
+from kfbot.observability.logs import configure_logging
 from kfbot.settings import Settings, load_settings
 from kfbot.store.connections import SqliteConnections
 from kfbot.testing import FakeAdapter, FakeKnowledgeBase

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.conversation import HistoryMessage, Turn
 from kfbot.errors import SettingsError
 from kfbot.settings import load_settings
-from kfbot.slot_settings import SlotSettings
 from kfbot.templates import asked, filled
 
 SLOTS = {

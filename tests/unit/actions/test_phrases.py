@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kfbot.actions.phrases import Phrases, says_nothing_more
-from kfbot.slot_settings import SlotSettings
+from kfbot.actions.slot_settings import SlotSettings
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 QUESTIONS = Path(__file__).parents[2] / "evaluation"

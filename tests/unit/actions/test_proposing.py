@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from kfbot.action_settings import ActionSettings
 from kfbot.actions.phrases import Phrases
 from kfbot.actions.proposing import Proposal, Proposing, proposed
+from kfbot.actions.settings import ActionSettings
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.chat_model import estimated_tokens
 from kfbot.conversation import HistoryMessage, Turn
-from kfbot.slot_settings import SlotSettings
 from kfbot.testing import FakeChatModel
 
 SLOTS = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.actions.values import chosen_value, find_values
-from kfbot.slot_settings import SlotSettings
 
 SLOTS = {
     "order": SlotSettings(pattern=r"\d{6,12}", ask_en="?", ask_zh="？"),

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from kfbot.actions.slot_settings import SlotSettings
 from kfbot.answer import Answering, answer_question
 from kfbot.conversation import Turn
 from kfbot.grounding.writing import Writer
 from kfbot.knowledge_base import LoadReport, Progress
-from kfbot.slot_settings import SlotSettings
 from kfbot.testing import FakeChatModel, FakeKnowledgeBase
 from knowledge import evaluation
 from knowledge.evaluation.asking import DIAL, Asked, ask_all

@@ -13,7 +13,7 @@ import pytest
 from kfbot.handoff.limits import Action
 from kfbot.store.conversations import OwnerChange
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LEVELS = ("info", "warning", "error", "exception", "critical", "log")
 #: Events whose names are put together, by how the source says it.
 MADE = {

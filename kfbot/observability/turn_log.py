@@ -6,13 +6,13 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from kfbot import metrics, tracing
 from kfbot.adapter import Capabilities
 from kfbot.conversation import Case, Conversation
+from kfbot.observability import metrics, tracing
+from kfbot.observability.tracing import EventKey
 from kfbot.outbox import Delivered, Outbox
 from kfbot.store.lanes import Lane
 from kfbot.store.work import StoredEvent, StoredMessage
-from kfbot.tracing import EventKey
 from kfbot.turn import Outcome
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 Names follow https://prometheus.io/docs/practices/naming/. Values of labels are names of the
 settings or of the code: never a customer's id, never a text that comes from outside. What the
-shared store knows is no counter of a process: `kfbot.vitals` reads it when it is asked for.
+shared store knows is no counter of a process: `vitals` reads it when it is asked for.
 """
 
 from __future__ import annotations

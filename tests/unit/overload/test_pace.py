@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kfbot.pace import FEWEST, LATE_SECONDS, OWN_SHARE, Pace
+from kfbot.overload.pace import FEWEST, LATE_SECONDS, OWN_SHARE, Pace
 
 BEHIND = LATE_SECONDS * 2
 BUSY = OWN_SHARE * 2
@@ -52,7 +52,7 @@ def test_one_at_a_time_stays_one_at_a_time() -> None:
 async def test_a_loop_that_is_kept_busy_is_noticed_and_room_is_told_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kfbot.pace.LOOK_SECONDS", 0.001)
+    monkeypatch.setattr("kfbot.overload.pace.LOOK_SECONDS", 0.001)
     pace, told = Pace(32), asyncio.Event()
     keeping = asyncio.create_task(pace.keep(lambda: FEWEST, told.set))
     while pace.limit == 32:

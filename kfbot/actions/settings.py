@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from standardwebhooks import Webhook
 
+from kfbot.actions.slot_settings import SlotName
 from kfbot.conversation import Language
 from kfbot.model_settings import Section
-from kfbot.slot_settings import SlotName
 
 #: `{{order_number}}`: a slot.
 # Blanks are never given back: each way to share them out among three would be tried.

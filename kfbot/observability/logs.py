@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from kfbot.errors import KfbotError
-from kfbot.metrics import CountingHandler
+from kfbot.observability.metrics import CountingHandler
 
 #: What ends a line, moves a terminal's cursor or turns the direction of writing.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")

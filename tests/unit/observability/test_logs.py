@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from kfbot.errors import KfbotError
-from kfbot.logs import configure_logging, logging_context
+from kfbot.observability.logs import configure_logging, logging_context
 
 logger = logging.getLogger("kfbot.sample")
 NASTY = "first\nsecond\r\n12:00:00 error forged\x1b[31m\u2028end"

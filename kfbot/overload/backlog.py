@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from kfbot.errors import Overloaded, StoreUnavailable
 from kfbot.messages import InboundEvent, MessageReceived
-from kfbot.overload_settings import OverloadSettings
+from kfbot.overload.settings import OverloadSettings
 from kfbot.store.backlog import BacklogStore
 
 logger = logging.getLogger(__name__)

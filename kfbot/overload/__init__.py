@@ -1,0 +1,1 @@
+"""More questions than can be answered in time: how many wait, what is taken, who hears it."""
