@@ -15,6 +15,7 @@ ConversationEvent = Literal[
     "conversation.handed_back",
     "conversation.resolved",
     "feedback.given",
+    "customer.erased",
 ]
 _SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{14,}={0,2}")
 EventWebhookName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]

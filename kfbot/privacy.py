@@ -15,6 +15,7 @@ from kfbot.errors import KnowledgeBaseUnavailable, StoreUnavailable
 from kfbot.knowledge_base import KnowledgeBase
 from kfbot.settings import Settings
 from kfbot.store.audit import AuditStore
+from kfbot.store.conversation_events import record_erasure
 from kfbot.store.copies import Backup, backups_with
 from kfbot.store.customers import Customer, CustomerStore, Learnt
 from kfbot.store.engine import Database
@@ -113,7 +114,8 @@ class Privacy:
         """Remove everything that is kept of a customer; None: there is no such one.
 
         Conversations go at once, also while the bot works on them: what it was about to say is
-        not said. Words in a conversation that is others' too are replaced by a mark.
+        not said. Words in a conversation that is others' too are replaced by a mark. Event
+        webhooks are told.
 
         Args:
             entries: Remove also what people approved as entries of knowledge bases.
@@ -146,6 +148,7 @@ class Privacy:
             # SQLite may give the number to another one some day.
             known_since=customer.created_at.isoformat(),
         )
+        await self._tell_erased(customer, numbers)
         gone = await self.customers.forget(customer, started)
         fault = fault or await self._compact(whole=False)
         backups, elsewhere = await self._copies(customer)
@@ -161,6 +164,17 @@ class Privacy:
             backups=backups,
             elsewhere=elsewhere,
         )
+
+    async def _tell_erased(self, customer: Customer, numbers: Mapping[int, bool]) -> None:
+        tell = partial(
+            record_erasure,
+            webhooks=self._settings.event_webhooks,
+            channel=customer.channel,
+            user=customer.platform_user,
+            numbers=numbers,
+            now=self._clock(),
+        )
+        await self._database.write(tell)
 
     async def _remove_words(
         self, customer: Customer, numbers: Mapping[int, bool], now: datetime

@@ -171,7 +171,7 @@ class PostgresConnections:
 
     async def compact(self, *, whole: bool) -> None:
         """See `Connections`."""
-        names = metadata.tables if whole else ("customer", "consent")
+        names = metadata.tables if whole else ("customer", "consent", "event_delivery")
         listed = ", ".join(f'"{name}"' for name in names)
         # As long as it takes.
         engine = _postgres_engine(self.engine.url, 1, patient=True)

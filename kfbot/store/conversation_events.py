@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from kfbot.errors import StoreUnavailable
 from kfbot.event_webhook_settings import ConversationEvent, EventWebhookSettings
 from kfbot.store import tables
 from kfbot.store.engine import Database
@@ -57,13 +59,43 @@ def record_event(
     connection.execute(
         tables.conversation_event.insert().values(
             conversation_id=conversation_id,
-            uid=f"evt_{secrets.token_hex(12)}",
+            uid=_new_uid(),
             type=event,
             data=data,
             happened_at=now,
         )
     )
     notify(connection, EVENTS)
+
+
+def record_erasure(
+    connection: sa.Connection,
+    webhooks: Mapping[str, EventWebhookSettings],
+    channel: str,
+    user: str,
+    numbers: Mapping[int, bool],
+    now: datetime,
+) -> None:
+    """Have systems told that a customer was erased, by ids alone: no conversation holds it.
+
+    Args:
+        numbers: The conversations in which they wrote; True: it is others' too, and stays.
+    """
+    event: ConversationEvent = "customer.erased"
+    data = {
+        "customer": {"channel": channel, "id": user},
+        "conversations": [number for number, is_shared in numbers.items() if not is_shared],
+        "redacted": [number for number, is_shared in numbers.items() if is_shared],
+    }
+    uid = _new_uid()
+    made = [
+        _row(name, uid, event, now, data, now)
+        for name, section in webhooks.items()
+        if section.wants(event, channel)
+    ]
+    if made:
+        connection.execute(tables.event_delivery.insert(), made)
+        notify(connection, EVENTS)
 
 
 class ConversationEventStore:
@@ -125,6 +157,8 @@ class ConversationEventStore:
     ) -> None:
         """Note what came of a try; `next_at`: when the next one is, if there is one.
 
+        That a customer was erased is forgotten once it is told, or given up: it names them.
+
         Raises:
             StoreUnavailable: Nothing was noted; it will be tried again.
         """
@@ -138,8 +172,17 @@ class ConversationEventStore:
         }
         # Of a try that was taken for broken off nothing is to be noted any more.
         same = sa.and_(_delivery.id == delivery.id, _delivery.attempts == delivery.attempts)
-        change = tables.event_delivery.update().where(same).values(**values)
+        is_over = delivery.type == "customer.erased" and state != "pending"
+        change = (
+            tables.event_delivery.delete().where(same)
+            if is_over
+            else tables.event_delivery.update().where(same).values(**values)
+        )
         await self._database.write(lambda connection: connection.execute(change).rowcount)
+        if is_over:
+            # Where somebody reads in the file all the time the next erasure does it.
+            with suppress(StoreUnavailable):
+                await self._database.compact(whole=False)
 
     async def next_due(self, webhook: str) -> datetime | None:
         """When a system is to be told something next; None: there is nothing.
@@ -206,13 +249,16 @@ def _hand_out(
         return 0
     places = _places(connection, {row.conversation_id for row in rows})
     made = [
-        _row(name, row, places[row.conversation_id], now)
+        _row(
+            name, row.uid, row.type, row.happened_at,
+            {"conversation": places[row.conversation_id], **row.data}, now,
+        )
         for row in rows
         for name, section in webhooks.items()
         if row.conversation_id in places
         and row.happened_at > now - _STALE
         and section.wants(row.type, places[row.conversation_id]["channel"])
-    ]
+    ]  # fmt: skip
     if made:
         connection.execute(tables.event_delivery.insert(), made)
     told = tables.conversation_event.update().where(_event.id.in_([row.id for row in rows]))
@@ -258,18 +304,18 @@ def _places(connection: sa.Connection, numbers: set[int]) -> dict[int, dict[str,
     }
 
 
+def _new_uid() -> str:
+    return f"evt_{secrets.token_hex(12)}"
+
+
 def _row(
-    webhook: str, event: sa.Row[Any], place: Mapping[str, Any], now: datetime
+    webhook: str, uid: str, event: str, at: datetime, data: Mapping[str, Any], now: datetime
 ) -> dict[str, Any]:
-    told = {
-        "type": event.type,
-        "timestamp": event.happened_at.isoformat(),
-        "data": {"conversation": place, **event.data},
-    }
+    told = {"type": event, "timestamp": at.isoformat(), "data": data}
     return {
         "webhook": webhook,
-        "event_uid": event.uid,
-        "type": event.type,
+        "event_uid": uid,
+        "type": event,
         "body": json.dumps(told, ensure_ascii=False),
         "state": "pending",
         "next_at": now,

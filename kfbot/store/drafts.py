@@ -25,6 +25,8 @@ class Draft:
     conversation_id: int
     text: str
     platform_ids: tuple[str, ...]
+    #: The first of the events that it answers.
+    inbox_id: int
 
 
 _draft = tables.draft.c
@@ -32,7 +34,7 @@ _draft = tables.draft.c
 _TAKE = (
     tables.draft.delete()
     .where(_draft.conversation_id.in_(sa.bindparam("conversations", expanding=True)))
-    .returning(_draft.conversation_id, _draft.text, _draft.platform_ids)
+    .returning(_draft.conversation_id, _draft.text, _draft.platform_ids, _draft.inbox_id)
 )
 
 
@@ -42,7 +44,9 @@ def take_drafts(connection: sa.Connection, conversation_ids: Collection[int]) ->
         return {}
     rows = connection.execute(_TAKE, {"conversations": list(conversation_ids)})
     return {
-        row.conversation_id: Draft(row.conversation_id, row.text, tuple(row.platform_ids))
+        row.conversation_id: Draft(
+            row.conversation_id, row.text, tuple(row.platform_ids), row.inbox_id
+        )
         for row in rows
     }
 
@@ -68,6 +72,8 @@ def keep_drafts(
     Args:
         internal: The customer does not see it any more; agents are to know that they did.
     """
+    drafts = list(drafts)
+    events = _events_of(connection, drafts)
     rows: list[dict[str, Any]] = [
         {
             "conversation_id": one.conversation_id,
@@ -78,6 +84,8 @@ def keep_drafts(
             "internal": internal,
             "extras": {},
             "platform_id": one.platform_ids[0] if one.platform_ids else None,
+            # Whose words it answers: it goes with them.
+            "event_id": events.get(one.inbox_id),
             "created_at": now,
         }
         for one in drafts
@@ -86,6 +94,17 @@ def keep_drafts(
         connection.execute(tables.message.insert(), rows)
     for row in rows:
         notify(connection, conversation_notice(row["conversation_id"]))
+
+
+def _events_of(connection: sa.Connection, drafts: Sequence[Draft]) -> dict[int, str]:
+    """The platform's ids of the events that drafts answer."""
+    if not drafts:
+        return {}
+    inbox = tables.inbox.c
+    query = sa.select(inbox.id, inbox.event_id).where(
+        inbox.id.in_([one.inbox_id for one in drafts])
+    )
+    return {row.id: row.event_id for row in connection.execute(query)}
 
 
 def said_instead(

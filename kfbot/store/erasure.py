@@ -79,15 +79,11 @@ def _take_away(connection: sa.Connection, number: int, now: datetime) -> None:
     unsent = sa.and_(_outbox.conversation_id == number, tables.is_unsent)
     connection.execute(tables.outbox.update().where(unsent).values(state="cancelled"))
     connection.execute(tables.draft.delete().where(tables.draft.c.conversation_id == number))
-    told_once(connection, number)
-    connection.execute(tables.lane.delete().where(_lane.conversation_id == number))
-    notify(connection, conversation_notice(number))
-
-
-def told_once(connection: sa.Connection, number: int) -> None:
-    """Have no more deliveries made of what happened; those that are being made are seen next."""
+    # No more deliveries are made of what happened; those that are being made are seen next.
     new = sa.and_(_event.conversation_id == number, _event.state == "new")
     connection.execute(tables.conversation_event.update().where(new).values(state="told"))
+    connection.execute(tables.lane.delete().where(_lane.conversation_id == number))
+    notify(connection, conversation_notice(number))
 
 
 def _forget_pause(connection: sa.Connection, channel: str, chat: str) -> None:

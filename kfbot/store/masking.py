@@ -17,10 +17,15 @@ from kfbot.store.retention import is_quiet
 #: Masks texts; each comes back in its place.
 Mask = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
 #: Where words stand in what is stored as JSON; an id may look like a phone number.
-_WORDS = frozenset({"text", "question", "context", "note", "draft", "zh", "en"})
+_WORDS = frozenset(
+    {"text", "question", "context", "note", "draft", "zh", "en", "name", "display_name", "url"}
+)
+#: What documents say.
+_DOCUMENTS = frozenset({"citations"})
 
 _event, _delivery = tables.conversation_event.c, tables.event_delivery.c
 _proposal, _case, _turn = tables.proposal.c, tables.case.c, tables.turn.c
+_message, _thread = tables.message.c, tables.case_thread.c
 
 
 async def mask_conversation(
@@ -52,24 +57,29 @@ def _places(
     number: int,
 ) -> Iterator[tuple[sa.Table, Sequence[sa.Column[Any]], sa.ColumnElement[bool]]]:
     """Every table and column in which words of a conversation stand, and its rows there."""
+    of_cases = sa.select(_case.id).where(_case.conversation_id == number)
+    # The threads in which agents saw its cases repeat what was said.
+    threads = sa.select(_thread.conversation_id).where(_thread.case_id.in_(of_cases))
     for table, names in (
-        (tables.message, ("text",)),
+        (tables.message, ("text", "sender_name", "extras")),
         (tables.turn, ("question", "data")),
         (tables.case, ("question", "draft", "summary")),
         (tables.inbox, ("payload",)),
         (tables.outbox, ("payload",)),
         (tables.conversation_event, ("data",)),
     ):
-        yield table, [table.c[name] for name in names], table.c.conversation_id == number
+        of = table.c.conversation_id
+        yield table, [table.c[name] for name in names], sa.or_(of == number, of.in_(threads))
     uids = sa.select(_event.uid).where(_event.conversation_id == number)
     # What is still to be told is told as it was.
     told = sa.and_(_delivery.event_uid.in_(uids), _delivery.state != "pending")
     yield tables.event_delivery, [_delivery.body], told
-    cases = sa.select(_case.id).where(_case.conversation_id == number)
     turns = sa.select(_turn.id).where(_turn.conversation_id == number)
-    learnt = sa.or_(_proposal.case_id.in_(cases), _proposal.turn_id.in_(turns))
-    words = [_proposal.question, _proposal.answer]
+    learnt = sa.or_(_proposal.case_id.in_(of_cases), _proposal.turn_id.in_(turns))
+    words = [_proposal.question, _proposal.answer, _proposal.variants]
     yield tables.proposal, words, sa.and_(learnt, _proposal.state != "approved")
+    writers = sa.select(_message.customer_id).where(_message.conversation_id == number)
+    yield tables.customer, [tables.customer.c.display_name], tables.customer.c.id.in_(writers)
 
 
 async def _masked(
@@ -105,7 +115,8 @@ def _texts(value: Any, *, is_word: bool = True) -> Iterator[str]:
             yield value
     elif isinstance(value, dict):
         for name, below in value.items():
-            yield from _texts(below, is_word=name in _WORDS)
+            if name not in _DOCUMENTS:
+                yield from _texts(below, is_word=name in _WORDS)
     elif isinstance(value, list):
         for below in value:
             yield from _texts(below, is_word=is_word)
@@ -117,7 +128,8 @@ def _replaced(value: Any, marked: dict[str, str], *, is_word: bool = True) -> An
         return marked.get(value, value) if is_word else value
     if isinstance(value, dict):
         return {
-            name: _replaced(below, marked, is_word=name in _WORDS) for name, below in value.items()
+            name: below if name in _DOCUMENTS else _replaced(below, marked, is_word=name in _WORDS)
+            for name, below in value.items()
         }
     if isinstance(value, list):
         return [_replaced(below, marked, is_word=is_word) for below in value]

@@ -36,15 +36,20 @@ def _by_id(table: sa.Table, at: str, *states: str) -> _Kind:
     return _Kind(table, (table.c.id,), table.c[at], table.c.state.in_(states))
 
 
-_button, _job = tables.button.c, tables.job.c
+_button, _job, _delivery = tables.button.c, tables.job.c, tables.event_delivery.c
 # What is dead stays: it waits for an operator.
 _AGEING = (
     _by_id(tables.inbox, "received_at", "done", "discarded"),
     _by_id(tables.outbox, "created_at", "sent", "cancelled", "discarded"),
     _Kind(tables.job, (_job.created_at, _job.id), _job.created_at, _job.state != "running"),
-    # No one waits for these any more, told or not.
-    _by_id(tables.conversation_event, "happened_at", "new", "told"),
     _by_id(tables.event_delivery, "created_at", "delivered", "dead"),
+    # No one waits for these any more, told or not; of a delivery that stays they say whose it is.
+    _Kind(
+        tables.conversation_event,
+        (tables.conversation_event.c.id,),
+        tables.conversation_event.c.happened_at,
+        ~sa.exists().where(_delivery.event_uid == tables.conversation_event.c.uid),
+    ),
 )
 _BUTTONS = _Kind(
     tables.button,

@@ -70,6 +70,8 @@ _BIND_TO_TURN = (
     .where(
         tables.message.c.conversation_id == sa.bindparam("of"),
         tables.message.c.event_id == sa.bindparam("event"),
+        # What the bot half said before is no part of it.
+        tables.message.c.role != "bot",
     )
     .values(turn_id=sa.bindparam("turn"))
 )

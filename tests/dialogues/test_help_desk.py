@@ -212,7 +212,7 @@ async def test_a_summary_reaches_the_help_desk_once_whoever_has_the_conversation
     stage.channel.failures.append(ChannelUnavailable("shop", "down"))
     summaries = SummaryStore(database, stage.clock)
     for language in LANGUAGES:
-        await summaries.save(case, language, "About a refund.", note="**Summary**")
+        await summaries.save(case, language, "About a refund.", read={}, note="**Summary**")
     await stage.sent_out()
     await stage.customer_says("are you there?", owner=ANN)
     stage.clock.advance(seconds=10)

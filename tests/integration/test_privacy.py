@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import pytest
@@ -23,6 +26,7 @@ from kfbot.settings import Settings
 from kfbot.store import erasure, tables
 from kfbot.store.audit import AuditStore
 from kfbot.store.conversation_events import _hand_out
+from kfbot.store.copies import backups_with
 from kfbot.store.engine import Database
 from kfbot.store.erasure import take_away
 from kfbot.store.integrity import find_broken_promises
@@ -32,7 +36,7 @@ from kfbot.testing import FakeAdapter
 from tests.conftest import Clock
 from tests.dialogues.conftest import ENTRIES, Stage, staged
 from tests.integration.stores import count, message
-from tests.platforms.webhook_receiver import WebhookReceiver
+from tests.platforms.webhook_receiver import Answer, WebhookReceiver
 
 pytestmark = pytest.mark.asyncio
 SECRET = "whsec_bm90IGEgc2VjcmV0LCBvbmx5IGZvciB0ZXN0cw=="
@@ -55,18 +59,23 @@ def channel() -> FakeAdapter:
 
 
 @pytest_asyncio.fixture
+async def crm() -> AsyncIterator[WebhookReceiver]:
+    async with WebhookReceiver(SECRET) as receiver:
+        yield receiver
+
+
+@pytest_asyncio.fixture
 async def stage(
-    database: Database, clock: Clock, channel: FakeAdapter, tmp_path: Path
+    database: Database, clock: Clock, channel: FakeAdapter, crm: WebhookReceiver, tmp_path: Path
 ) -> AsyncIterator[Stage]:
     """A bot that tells a CRM of everything."""
-    async with WebhookReceiver(SECRET) as crm:
-        settings = Settings(
-            data_dir=tmp_path,
-            knowledge={"fake": {"sources": ["."]}},
-            event_webhooks={"crm": {"url": crm.url, "secret": SECRET}},
-        )
-        async with staged(database, clock, channel, settings) as opened:
-            yield opened
+    settings = Settings(
+        data_dir=tmp_path,
+        knowledge={"fake": {"sources": ["."]}},
+        event_webhooks={"crm": {"url": crm.url, "secret": SECRET}},
+    )
+    async with staged(database, clock, channel, settings) as opened:
+        yield opened
 
 
 async def live_through(stage: Stage) -> None:
@@ -92,6 +101,11 @@ async def live_through(stage: Stage) -> None:
 async def erased(stage: Stage, user: str = "customer-1", **given: Any) -> Erasure:
     done = await stage.application.privacy.erase("shop", user, actor="command", **given)
     assert done is not None
+    # That it was erased is told by its id.
+    async with asyncio.timeout(10):
+        events = stage.application.conversation_events
+        while any(one.type == "customer.erased" for one in await events.list()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     return done
 
 
@@ -132,7 +146,9 @@ async def test_of_an_erased_customer_nothing_is_left_in_any_row_or_file(
     assert (done.conversations, done.redacted, done.not_compacted) == (1, 0, "")
     assert not done.wrote_meanwhile
     assert found_in(await dumped(database)) == []
-    assert found_in(raw(tmp_path).decode("latin-1")) == []
+    async with asyncio.timeout(10):
+        while found_in(raw(tmp_path).decode("latin-1")):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     for table in tables.metadata.sorted_tables:
         if table.name not in KEPT:
             assert await count(database, table) == bare(database, table), table.name
@@ -257,6 +273,48 @@ async def test_a_turn_that_runs_while_its_customer_is_erased_says_and_keeps_noth
     assert stage.channel.sent == []
     assert await count(database, tables.message) == await count(database, tables.customer) == 0
     assert await find_broken_promises(database) == []
+
+
+@pytest.mark.parametrize("status", [200, 410])
+async def test_event_webhooks_are_told_of_an_erasure_by_ids_alone(
+    stage: Stage, database: Database, crm: WebhookReceiver, clock: Clock, status: int
+) -> None:
+    await stage.customer_says("How do I return an item?", sender=ANN)
+    number = (await stage.conversation()).id
+    crm.answers = [Answer(status=status)]
+    await erased(stage)
+    [told] = crm.requests
+    assert told == {
+        "type": "customer.erased",
+        "timestamp": told["timestamp"],
+        "data": {
+            "customer": {"channel": "shop", "id": "customer-1"},
+            "conversations": [number],
+            "redacted": [],
+        },
+    }
+    assert await count(database, tables.event_delivery) == 0
+
+
+async def test_a_customer_is_found_in_what_was_not_yet_in_the_file_of_a_copy(
+    tmp_path: Path,
+) -> None:
+    live, folder = tmp_path / "live.sqlite3", tmp_path / "backups"
+    folder.mkdir()
+    copy = folder / "live-replaced-1.sqlite3"
+    with closing(sqlite3.connect(live)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE customer (channel, platform_user)")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("INSERT INTO customer VALUES ('shop', 'customer-1')")
+        connection.commit()
+        for ending in ("", "-wal"):
+            copyfile(f"{live}{ending}", f"{copy}{ending}")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    for user, holds in (("customer-1", True), ("customer-2", False)):
+        [found] = backups_with(folder, "shop", user)
+        assert (found.file, found.holds) == (copy, holds)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
 async def test_an_erasure_that_was_killed_is_finished_by_the_next(

@@ -290,7 +290,16 @@ async def test_what_no_system_is_left_for_is_not_kept_for_ever(
         "state": "pending", "next_at": clock(), "created_at": clock(),
     }  # fmt: skip
     await write(database, tables.event_delivery.insert(), [row])
+    number = (await MessageStore(database, clock).accept(message(clock, 0))).conversation_id
+    happened = {
+        "conversation_id": number, "uid": "evt_1", "type": "feedback.given", "data": {},
+        "happened_at": clock(), "state": "told",
+    }  # fmt: skip
+    await write(database, tables.conversation_event.insert(), [happened])
     clock.advance(days=6)
-    assert (await purged(database, clock, timedelta(days=1)))["event_delivery"] == 0
+    removed = await purged(database, clock, timedelta(days=1))
+    # It says whose words the delivery holds.
+    assert (removed["event_delivery"], removed["conversation_event"]) == (0, 0)
     clock.advance(days=2)
     assert (await purged(database, clock, timedelta(days=1)))["event_delivery"] == 1
+    assert (await purged(database, clock, timedelta(days=1)))["conversation_event"] == 1

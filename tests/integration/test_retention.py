@@ -10,14 +10,15 @@ import pytest
 import sqlalchemy as sa
 
 from kfbot.adapter import AdapterSettings, Capabilities
-from kfbot.conversation import Turn
+from kfbot.conversation import State, Turn
 from kfbot.errors import SettingsError
-from kfbot.messages import ConversationId, Sender
+from kfbot.messages import Attachment, ConversationId, Sender
 from kfbot.privacy import Privacy
 from kfbot.settings import Settings, load_settings
 from kfbot.store import tables
 from kfbot.store.audit import AuditStore
 from kfbot.store.consent import Notice, with_notice
+from kfbot.store.conversations import add_conversation
 from kfbot.store.engine import Database
 from kfbot.store.integrity import find_broken_promises
 from kfbot.store.sayings import Saying, Words
@@ -168,6 +169,42 @@ async def test_private_data_is_masked_everywhere_once_nobody_works_on_it(
     assert any(PHONE in text for text in shown)
     turns = await column(database, tables.turn.c.data)
     assert turns[0]["question"] == "My number is [mobile], why are giraffes so tall?"
+
+
+async def test_names_files_and_agents_threads_are_masked_and_what_documents_say_is_not(
+    stage: Stage, database: Database, clock: Clock
+) -> None:
+    stage.knowledge.entries["How do I reach you?"] = f"The shop has {PHONE}."
+    file = Attachment(url=f"https://files.example/{PHONE}.png", name=f"{PHONE}.png")
+    ann = Sender("ann", "customer", f"Ann {PHONE}")
+    await stage.customer_says("How do I reach you?", attachments=(file,), sender=ann)
+    await stage.customer_says("转人工", sender=ann)
+    number = (await stage.conversation()).id
+    [case] = stage.desk.opened
+
+    def shown_to_agents(connection: sa.Connection) -> None:
+        room = ConversationId("agents", "room", "thread")
+        thread = add_conversation(connection, room, clock(), state=State.THREAD)
+        shown = {"case_id": case.id, "channel": "agents", "conversation_id": thread}
+        connection.execute(tables.case_thread.insert().values(**shown))
+        said = {"conversation_id": thread, "role": "bot", "text": f"She has {PHONE}."}
+        connection.execute(tables.message.insert().values(**said, created_at=clock()))
+
+    await database.write(shown_to_agents)
+    await stage.application.handoff.resolve(number, "anna")
+    await stage.sent_out()
+    clock.advance(days=8)
+    await keep_up(stage, mask="default", mask_after_days=7)
+    assert await column(database, tables.customer.c.display_name) == ["Ann [mobile]"]
+    assert "Ann [mobile]" in await column(database, tables.message.c.sender_name)
+    assert "She has [mobile]." in await column(database, tables.message.c.text)
+    extras = await column(database, tables.message.c.extras)
+    [attached] = [one["attachments"] for one in extras if "attachments" in one]
+    masked = {"url": "https://files.example/[mobile].png", "media_type": "", "name": "[mobile].png"}
+    assert attached == [masked]
+    assert PHONE not in repr(await column(database, tables.inbox.c.payload))
+    cited = [one["quote"] for row in extras for one in row.get("citations", ())]
+    assert cited == [f"The shop has {PHONE}."]
 
 
 async def test_masked_conversations_are_masked_again_only_when_somebody_wrote(
