@@ -29,12 +29,14 @@ load: .venv-test/installed
 # Every parser of outside data at random, then guided by coverage for SECONDS each: docs/robustness.md
 fuzz: .venv-test/installed
 	.venv-test/bin/python $(PIP) install --quiet --constraint constraints.txt --editable '.[fuzz]'
-	FUZZ=deep .venv-test/bin/python -m pytest tests/fuzz tests/integration/test_http_schema.py
+	FUZZ=deep .venv-test/bin/python -m pytest tests/fuzz \
+		tests/integration/test_http_schema.py tests/integration/test_chat_markdown.py
 	for target in $$(.venv-test/bin/python -m tests.fuzz.guided); do \
 		.venv-test/bin/python -m tests.fuzz.guided $$target $(or $(SECONDS),60) || exit 1; done
 
 # 200 kills on each database, and 500 conversations for SOAK_SECONDS (3600) while everything goes
-# wrong, drawn in var/soak/soak.png; that alone: make soak ONLY=five_hundred
+# wrong, drawn in var/soak/soak.png; that alone: make soak ONLY=five_hundred. They are kept in
+# SQLite, or elsewhere with SOAK_DATABASE=postgresql.
 soak: .venv-test/installed
 	.venv-test/bin/python -m pytest tests/faults -m soak -s $(if $(ONLY),-k $(ONLY))
 

@@ -16,7 +16,8 @@ _ABBREVIATION = re.compile(
     r"|sept?|oct|nov|dec|[a-z]|(?:[a-z]\.)+[a-z])$",
     re.IGNORECASE,
 )
-_LIST_NUMBER = re.compile(r"(?:^|\n)\s*\(?(?:\d{1,3}|[a-z])$", re.IGNORECASE)
+#: All of a line in front of a full stop.
+_LIST_NUMBER = re.compile(r"\(?(?:\d{1,3}|[a-z])", re.IGNORECASE)
 #: A word in front of a full stop is looked at so far back.
 _LOOKED_AT = 40
 
@@ -60,9 +61,10 @@ def sentences(text: str) -> list[str]:
 
 def _end(text: str, *, final: bool) -> int | None:
     """Where the first sentence is over for certain; None: not yet."""
-    for stop in _STOP.finditer(text):
+    first = len(text) - len(text.lstrip())
+    for stop in _STOP.finditer(text, first):
         start = stop.start()
-        if not text[:start].strip():
+        if start == first:
             continue
         if text[start] == "\n":
             return start
@@ -92,7 +94,8 @@ def _is_stop(text: str, stop: re.Match[str]) -> bool:
     if len(stop[0]) > 1:
         return False
     before = text[max(0, stop.start() - _LOOKED_AT) : stop.start()]
-    return not (_ABBREVIATION.search(before) or _LIST_NUMBER.search(text[: stop.start()]))
+    line = text[text.rfind("\n", 0, stop.start()) + 1 : stop.start()]
+    return not (_ABBREVIATION.search(before) or _LIST_NUMBER.fullmatch(line.lstrip()))
 
 
 def _with_marks(text: str, end: int, *, final: bool) -> tuple[int, bool]:

@@ -20,7 +20,8 @@ from knowledge.formats.contract import FileFault, Found, whole_file
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+#: Nothing else is opened: of EPS, Pillow would have Ghostscript run the program that it is.
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 # A sheet of A3 at 300 dpi has 17 million; what a phone takes beyond that is no sharper.
 _MOST_PIXELS_READ = 24_000_000
 # "ftyp" and a brand at byte 4: ISO 23008-12 (HEIF) and AV1 Image File Format.
@@ -66,10 +67,10 @@ def as_pixels(image: Image) -> NDArray[np.uint8]:
     shrink = 1
     while image.width * image.height > _MOST_PIXELS_READ * shrink**2:
         shrink += 1
-    if shrink > 1 and not image.mode.startswith(("I", "F")):
-        # Colours of a palette and black dots have no mean.
+    if shrink > 1:
+        # Colours of a palette and black dots have no mean; of I;16 Pillow makes none.
         mode = {"1": "L", "P": "RGBA", "PA": "RGBA"}.get(image.mode, image.mode)
-        image = image.convert(mode).reduce(shrink)
+        image = image.convert(mode.partition(";")[0]).reduce(shrink)
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         return _as_8_bits(np.asarray(image, np.float64))
@@ -104,14 +105,14 @@ def _pictures(
     """
     from PIL import Image
 
-    with _named_faults():
+    with named_faults():
         _refuse_unread(stream)
-        image = Image.open(stream, formats=_FORMATS)
+        image = Image.open(stream, formats=PICTURE_FORMATS)
         pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
     for number in range(pages):
         picture: NDArray[np.uint8] | DocumentUnreadable
         try:
-            with _named_faults():
+            with named_faults():
                 image.seek(number)
                 picture = as_pixels(image)
         except FileFault as fault:
@@ -130,7 +131,7 @@ def _refuse_unread(stream: BinaryIO) -> None:
 
 
 @contextmanager
-def _named_faults() -> Iterator[None]:
+def named_faults() -> Iterator[None]:
     """Name what Pillow does not take.
 
     Raises:
@@ -156,5 +157,6 @@ def _named_faults() -> Iterator[None]:
         if error.errno is not None:
             raise
         raise FileFault("the picture is damaged or cut off") from None
-    except (SyntaxError, ValueError, EOFError, struct.error, OverflowError):
+    # A TIFF without a size is a TypeError.
+    except (SyntaxError, ValueError, TypeError, EOFError, struct.error, OverflowError):
         raise FileFault("the picture is damaged") from None

@@ -57,7 +57,15 @@ def read_mail(file: SourceFile) -> Iterator[Found | DocumentUnreadable]:
         counts: Counter[str] = Counter()
         sections = _body(message, counts)
         attached = list(_attachments(message))
-    except (MessageError, LookupError, ValueError, RecursionError, AttributeError, TypeError):
+    except (
+        MessageError,
+        LookupError,
+        ValueError,
+        RecursionError,
+        AttributeError,
+        TypeError,
+        OverflowError,
+    ):
         # The parser of the standard library trips over headers that no program should write.
         raise FileFault("not a readable e-mail") from None
     if not (subject or facts or attached):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from knowledge.cleaning import clean
+from knowledge.formats.contract import FileFault
+from knowledge.formats.image import PICTURE_FORMATS, named_faults
 from knowledge.formats.packages import parse_xml
 from knowledge.front_matter import FACTS, name_facts
 
@@ -159,17 +161,18 @@ class PictureReader:
         from PIL import Image
 
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with named_faults():
+                image = Image.open(io.BytesIO(content), formats=PICTURE_FORMATS)
                 width, height = image.size
                 if min(width, height) < _LEAST_SIDE or width * height < _LEAST_PIXELS:
                     return None
                 if width * height > _MOST_PIXELS:
-                    raise ValueError("more pixels than a page has")
+                    raise FileFault("more pixels than a page has")
                 picture = image.convert("RGBA")
             page = Image.new("RGBA", picture.size, "white")
             page.alpha_composite(picture)
             return np.asarray(page.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except FileFault:
             # Windows metafiles, and pictures that are damaged.
             self.counts["pictures that cannot be read"] += 1
             return None

@@ -24,17 +24,20 @@ _WATCHED = {
     "rendering": ["adapters"],
     "headers": ["adapters.signatures", "standardwebhooks"],
     "file": ["knowledge.formats", "knowledge.markup", "knowledge.front_matter"],
+    "picture": ["knowledge.formats"],
     "sitemap": ["knowledge.sources.sitemap"],
     "settings": ["kfbot.settings", "kfbot.actions.slot_settings", "kfbot.actions.settings"],
     "texts": ["kfbot.actions", "kfbot.admin", "kfbot.grounding", "kfbot.understanding"],
 }
 _KIND = re.split("[-.]", "".join(sys.argv[1:2]))[0]
 
-with atheris.instrument_imports(include=_WATCHED.get(_KIND, [])):
+# To name the targets nothing is watched: an empty list would mean every package there is.
+with atheris.instrument_imports(include=_WATCHED.get(_KIND, ["atheris"])):
     from adapters.signatures import StandardWebhook
     from kfbot.adapter import WebhookRequest
     from kfbot.errors import SettingsError
     from kfbot.settings import load_settings
+    from knowledge import ocr
     from knowledge.sources.sitemap import SitemapDamaged, read_sitemap
     from tests.contract.test_adapters import make_request
     from tests.fuzz.mutation import Pick
@@ -43,6 +46,7 @@ with atheris.instrument_imports(include=_WATCHED.get(_KIND, [])):
     from tests.fuzz.test_files import ENDINGS, check_file
     from tests.fuzz.test_frames import READERS as FRAMES
     from tests.fuzz.test_frames import check_frame
+    from tests.fuzz.test_pictures import check_picture, pictures, read_at_once
     from tests.fuzz.test_rendering import RENDERERS
     from tests.fuzz.test_texts import READERS as TEXTS
 
@@ -133,6 +137,14 @@ TARGETS: dict[str, Callable[[], Check]] = {
         for name in FRAMES
     },
     **{f"file{ending}": lambda ending=ending: _of_file(ending) for ending in ENDINGS},  # type: ignore[misc]
+    **{
+        f"picture{ending}": lambda ending=ending: (
+            lambda content: check_picture(  # type: ignore[misc]
+                content, ending, _FOLDER
+            )
+        )
+        for ending in pictures()
+    },
     "settings": lambda: _check_settings,
     "headers": lambda: _check_headers,
     "sitemap": lambda: _check_sitemap,
@@ -148,6 +160,8 @@ def _seeds(target: str) -> list[bytes]:
         return [json.loads(one)["body"].encode() for one in recorded(name)] + [b"\0" * 20]
     if target.startswith("file."):
         return [samples(_FOLDER)[target.removeprefix("file")]]
+    if kind.startswith("picture."):
+        return list(pictures()[target.removeprefix("picture")])
     if target == "settings":
         return [(Path(__file__).parents[2] / "kfbot.example.toml").read_bytes()]
     if target == "headers":
@@ -164,6 +178,8 @@ def main() -> None:
         print(*TARGETS)
         return
     logging.disable(logging.CRITICAL)
+    # Of a PDF with faults it would read each page, for seconds.
+    ocr.recognise = read_at_once
     target, last = sys.argv[1:3]
     check = TARGETS[target]()
     if not last.isdigit():

@@ -140,20 +140,31 @@ def _flags(call: ast.Call) -> int:
 # Texts
 
 
-def attacks(pattern: re.Pattern[Any], length: int, ends: Sequence[str] = ENDS) -> Iterator[str]:
-    """Texts of about `length` characters, made of what the pattern's own repeats take."""
+class Attack(NamedTuple):
+    """A kind of text that keeps a pattern busy: what leads there, what is repeated, an end."""
+
+    start: str
+    unit: str
+    end: str
+
+    def text(self, length: int) -> str:
+        """The text of about so many characters."""
+        return self.start + (self.unit * (length // len(self.unit) + 1))[:length] + self.end
+
+
+def attacks(pattern: re.Pattern[Any], ends: Sequence[str] = ENDS) -> Iterator[Attack]:
+    """Kinds of texts that are made of what the pattern's own repeats take."""
     source = pattern.pattern
     source = source.decode("latin-1") if isinstance(source, bytes) else source
     flags = pattern.flags & ~re.UNICODE if isinstance(pattern.pattern, bytes) else pattern.flags
     tree = parser.parse(source, int(flags))
-    seen: set[str] = set()
-    for lead, unit in _runs(list(tree), ""):
-        for end in ends:
-            for start in dict.fromkeys((lead, "")):
-                text = start + (unit * (length // len(unit) + 1))[:length] + end
-                if text not in seen:
-                    seen.add(text)
-                    yield text
+    made = (
+        Attack(start, unit, end)
+        for lead, unit in _runs(list(tree), "")
+        for end in ends
+        for start in (lead, "")
+    )
+    yield from dict.fromkeys(made)
 
 
 def _runs(tree: list[Any], lead: str) -> Iterator[tuple[str, str]]:

@@ -77,6 +77,11 @@ def test_a_table_whose_header_has_an_open_quote_says_so(folder: Path) -> None:
     assert found.unreadable == ("fuzzed.csv: line 1: a quote is not closed",)
 
 
+def test_a_mail_of_an_hour_beyond_all_numbers_is_named(folder: Path) -> None:
+    mail = samples(folder)[".eml"].replace(b"2026 09:", b"2026 " + b"9" * 30 + b":")
+    assert parsed(mail, ".eml", folder).unreadable == ("fuzzed.eml: not a readable e-mail",)
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 @fuzz(12, pick=PICKS)
 def test_a_damaged_file_gives_documents_or_a_reason(ending: str, folder: Path, pick: Pick) -> None:

@@ -60,6 +60,7 @@ from knowledge.sentences import split_sentences
 from knowledge.terms import tokenise
 from tests.fuzz.mutation import HOSTILE
 from tests.fuzz.profile import IS_DEEP, fuzz
+from tests.fuzz.test_patterns import limited
 from tests.fuzz.test_rendering import FRAGMENTS
 from tests.fuzz.work import check_linear
 
@@ -147,6 +148,12 @@ def test_a_completion_is_cut_the_same_way_however_its_pieces_come(
     found += [*stream.feed(text[at:]), *stream.close()]
     assert found == sentences(text)
     assert "".join(found).strip() == text.strip()
+
+
+def test_a_completion_of_blank_lines_is_cut_in_a_moment() -> None:
+    text = "\n" * 30_000 + "It works."
+    with limited(2.0):
+        assert sentences(text) == [text]
 
 
 @fuzz(100, text=TEXTS, limit=st.integers(20, 200))

@@ -31,6 +31,7 @@ WEAK = re.compile(r"LGPL|Lesser General Public", re.I)
 LESSER = {"python-telegram-bot": "an extra, [telegram]: used as a library, unchanged"}
 #: What says nothing or too much of its licence, and what its files say.
 READ_BY_HAND = {
+    "atheris": "Apache-2.0, by the LICENSE in its wheel; installed by `make fuzz` alone",
     "axe-playwright-python": "MIT, by the LICENSE in its wheel",
     "docutils": "public domain and BSD; GPL is only its Emacs mode, which no wheel holds",
     "promql-parser": "MIT, by the LICENSE in its wheel",

@@ -128,7 +128,7 @@ const AUTOLINK = /<((?:https?:\/\/|mailto:)[^\s<>]{1,2000})>/y;
 const BARE = /https?:\/\/[\w\-.~:/?#[\]@!$&'()*+,;=%]{1,2000}/y;
 const ENTITY = /&(amp|lt|gt|quot|apos|nbsp|#\d{1,7}|#x[\da-f]{1,6});/iy;
 const MARKS = /\*\*|__|~~|\*|_/y;
-const TARGET = /\(\s*(?:<([^<>\n]{0,2000})>|((?:[^\s<>()]|\([^\s<>()]{0,200}\)){0,2000}))(?:\s+(?:"[^"]{0,500}"|'[^']{0,500}'))?\s*\)/y;
+const TARGET = /\(\s{0,99}(?:<([^<>\n]{0,2000})>|((?:[^\s<>()]|\([^\s<>()]{0,200}\)){0,2000}))(?:\s{1,99}(?:"[^"]{0,500}"|'[^']{0,500}'))?\s{0,99}\)/y;
 const ENTITIES = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0" };
 const TAGS = { "**": "strong", __: "strong", "*": "em", _: "em", "~~": "del" };
 const LONGEST_LABEL = 1000;
