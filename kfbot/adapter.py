@@ -150,8 +150,9 @@ class PlatformSocket(Protocol):
         """
 
 
-#: Events of a WebSocket until it closes; a `yield` returns once the core has stored the event.
-SocketReader = Callable[[PlatformSocket], AsyncIterator[InboundEvent]]
+#: Reads a WebSocket until it closes. What comes through it is told by `listen`, so that who reads
+#: need not wait for the store.
+SocketReader = Callable[[PlatformSocket], Awaitable[None]]
 
 
 #: Asks the core for a channel's conversations, those with the latest news first, 1000 at most.

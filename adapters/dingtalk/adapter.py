@@ -14,7 +14,7 @@ import aiohttp
 from pydantic import Field, SecretStr
 
 from adapters.access_tokens import AccessToken, LentToken
-from adapters.dingtalk.faults import check_taken, fault_of_answer
+from adapters.dingtalk.faults import check_taken, fault_of_answer, later
 from adapters.dingtalk.reading import FILE_SCHEME, GROUP, USER, event_of
 from adapters.dingtalk.stream import frames
 from adapters.plain_text import to_plain_text
@@ -39,7 +39,6 @@ _SHORT_SECONDS = 5.0
 _BUSY = (-1, 130101, 660026)
 #: Chats whose webhook is known, at most.
 _REMEMBERED = 10_000
-_WHAT_TO_DO = "copy Client ID and Client Secret again from open-dev.dingtalk.com"
 
 
 class DingTalkSettings(AdapterSettings):
@@ -118,7 +117,7 @@ class DingTalkAdapter(ChannelAdapter):
                         yield event
                     await frame.acknowledge()
             except MessageRejected as error:
-                raise ChannelUnauthorized(self.channel, f"{error}: {_WHAT_TO_DO}") from None
+                raise later(error) from None
             # DingTalk ends connections now and then to have them opened anew.
             if time.monotonic() - began < _SHORT_SECONDS:
                 raise ChannelUnavailable(self.channel, "DingTalk hangs up at once")
@@ -210,8 +209,8 @@ class DingTalkAdapter(ChannelAdapter):
         body = {"appKey": self._settings.client_id, "appSecret": secret}
         try:
             found = await self._api.call("POST", "/v1.0/oauth2/accessToken", body=body)
-        except (MessageRejected, ChannelUnauthorized) as error:
-            raise ChannelUnauthorized(self.channel, f"{error}: {_WHAT_TO_DO}") from None
+        except MessageRejected as error:
+            raise later(error) from None
         token, seconds = found.get("accessToken"), found.get("expireIn")
         if not isinstance(token, str) or not isinstance(seconds, int):
             raise ChannelUnavailable(self.channel, "DingTalk lends no token")

@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.rest import fault_of_status
-from kfbot.errors import ChannelError, ChannelUnavailable, MessageRejected
+from kfbot.errors import ChannelError, ChannelUnauthorized, ChannelUnavailable, MessageRejected
 
+#: "invalidClientIdOrSecret" comes with 400, "authFailed" with 401.
+_CREDENTIALS = re.compile(r"invalidClient|authFailed")
+_WHAT_TO_DO = "copy Client ID and Client Secret again from open-dev.dingtalk.com"
 #: "Forbidden.AccessDenied.QpsLimitForApi", "…QpmLimitForAppkeyAndApi": too many calls, though
 #: the status is 403.
 _TOO_MANY = re.compile(r"\.Qp[a-z]Limit")
@@ -30,10 +33,20 @@ def fault_of_answer(
     said = ": ".join(str(fields[name]) for name in ("code", "message") if fields.get(name))
     shown = "".join(one if one.isprintable() else " " for one in said[:200])
     reason = f"DingTalk answers {status}" + (f": {shown}" if shown else "")
-    later = ChannelUnavailable(channel, reason)
+    busy = ChannelUnavailable(channel, reason)
     if _TOO_MANY.search(str(fields.get("code", ""))):
-        return later
-    return fault_of_status(channel, status, headers, reason) or later
+        return busy
+    if _CREDENTIALS.match(str(fields.get("code", ""))):
+        return ChannelUnauthorized(channel, f"{reason}: {_WHAT_TO_DO}")
+    return fault_of_status(channel, status, headers, reason) or busy
+
+
+def later(error: MessageRejected) -> ChannelUnavailable:
+    """The same refusal where it is no customer's message that is refused.
+
+    DingTalk answers 400 to faults of its own, too ("systemError"), and an app can be mended there.
+    """
+    return ChannelUnavailable(error.channel, str(error).removeprefix(f"channel {error.channel}: "))
 
 
 def check_taken(channel: str, user: str, answer: Mapping[str, Any]) -> None:

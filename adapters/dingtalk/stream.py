@@ -46,7 +46,8 @@ async def frames(
 
     Raises:
         ChannelUnavailable: The connection cannot be opened, or broke.
-        ChannelUnauthorized, MessageRejected: The credentials are refused.
+        ChannelUnauthorized: The credentials are refused.
+        MessageRejected: DingTalk opens none, for another reason.
     """
     opened = await api.call(
         "POST",

@@ -59,6 +59,8 @@ _CONTENT_INTENT = 1 << 15
 _MAY_READ = 1 << 18 | 1 << 19
 #: A connection that ends sooner is a fault.
 _SHORT_SECONDS = 5.0
+#: Discord takes the first answer to an interaction for so long.
+_CONFIRM_SECONDS = 3.0
 #: Where Discord keeps files.
 _FILE_HOSTS = {"cdn.discordapp.com", "media.discordapp.net"}
 #: What was told so shortly before the last dispatch may not have been told in order.
@@ -112,6 +114,9 @@ class DiscordAdapter(ChannelAdapter):
         self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
 
     async def close(self) -> None:
+        if self._running:
+            # Who pressed or asked is not told that nobody answers.
+            await asyncio.wait(self._running, timeout=_CONFIRM_SECONDS)
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -67,6 +67,9 @@ class MatrixAdapter(ChannelAdapter):
         token = self._settings.access_token.get_secret_value()
         self._server = Homeserver(self.channel, self._settings.homeserver, token)
         self._rooms = Rooms(self._server)
+        # A new client knows nothing of what the last one did, not even whose account it has.
+        self._me = ""
+        self._typing.clear()
 
     async def close(self) -> None:
         for task in self._running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 #: So many of the bot's messages are known when somebody replies to one.
 _REMEMBERED = 2000
+#: So many events wait to be stored; then no more is read, since OneBot tells nothing twice.
+_MOST_UNSTORED = 1000
 
 
 class OneBotAdapter(ChannelAdapter):
@@ -63,6 +66,7 @@ class OneBotAdapter(ChannelAdapter):
         self._files = RestApi(channel, "", timeout_seconds=settings.timeout_seconds)
         #: "account:message" of what the bot wrote; a set that keeps its order.
         self._sent: dict[str, None] = {}
+        self._unstored: asyncio.Queue[InboundEvent] = asyncio.Queue(_MOST_UNSTORED)
         #: The account's number, once it is heard.
         self._me = ""
 
@@ -72,6 +76,10 @@ class OneBotAdapter(ChannelAdapter):
             await self._api.open()
 
     async def close(self) -> None:
+        if unstored := self._unstored.qsize():
+            logger.error(
+                "%d events are not stored", unstored, extra={"event": "onebot_events_unstored"}
+            )
         await self._files.close()
         if self._api is not None:
             await self._api.close()
@@ -103,11 +111,10 @@ class OneBotAdapter(ChannelAdapter):
             raise WebhookRejected(self.channel, "access_token: it is another one", status=401)
         # Some open a WebSocket for events and another one for calls.
         takes_calls = request.headers.get("x-client-role", "").lower() != "event"
-        return partial(self._follow, takes_calls=takes_calls)
+        return partial(self._read, takes_calls=takes_calls)
 
-    async def _follow(
-        self, socket: PlatformSocket, *, takes_calls: bool
-    ) -> AsyncIterator[InboundEvent]:
+    async def _read(self, socket: PlatformSocket, *, takes_calls: bool) -> None:
+        """Read on, though the store may be away: answers to calls come this way too."""
         if takes_calls:
             self._calls.opened(socket)
         logger.info("connected", extra={"event": "onebot_connected"})
@@ -120,11 +127,22 @@ class OneBotAdapter(ChannelAdapter):
                     # At once: the next text may be somebody's reply to it.
                     self._remember(raw.get("data"))
                 elif event := self._event_of(raw):
-                    yield event
+                    await self._unstored.put(event)
         finally:
             if takes_calls:
                 self._calls.closed(socket)
             logger.info("disconnected", extra={"event": "onebot_disconnected"})
+        # A server that stops waits a while for this.
+        await self._unstored.join()
+
+    async def listen(self) -> AsyncIterator[InboundEvent]:
+        """What came through WebSockets, in its order."""
+        while True:
+            event = await self._unstored.get()
+            try:
+                yield event
+            finally:
+                self._unstored.task_done()
 
     async def receive_webhook(self, request: WebhookRequest) -> WebhookReply:
         """Read a post; X-Signature is the HMAC-SHA1 of its body.

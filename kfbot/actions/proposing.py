@@ -67,8 +67,8 @@ class Proposing:
     ) -> None:
         """None as the model: the words of the phrases alone tell."""
         self._model = model
-        self._all = settings
-        self._settings = {name: one for name, one in settings.items() if one.by_model}
+        self._settings = settings
+        self._by_model = {name: one for name, one in settings.items() if one.by_model}
         self._slots = slots
         self._phrases = phrases
 
@@ -101,7 +101,7 @@ class Proposing:
             turn = _counted(turn, usage, (time.perf_counter() - started) * 1000)
         if proposal is None:
             return turn, None
-        slots = {name: self._slots[name] for name in self._all[proposal.action].slots}
+        slots = {name: self._slots[name] for name in self._settings[proposal.action].slots}
         return turn, Running(
             action=proposal.action,
             began=event_id,
@@ -125,7 +125,7 @@ class Proposing:
             channel: Whose budget of tokens it counts for.
         """
         shown = hidden(text, self._slots)[:READ_LENGTH]
-        if self._model is None or not self._settings or not _has_words(shown):
+        if self._model is None or not self._by_model or not _has_words(shown):
             return None
         prompt = self._prompt(shown, history, self._model.context_tokens - _MAX_TOKENS)
         if prompt is None:
@@ -138,7 +138,7 @@ class Proposing:
             _failed(str(error))
             return None
         found = proposed(written)
-        if found is not None and found.action not in self._settings:
+        if found is not None and found.action not in self._by_model:
             found = None
         name = found.action if found else "none"
         logger.info("action proposed: %s", name, extra={"event": "action_proposed"})
@@ -152,7 +152,7 @@ class Proposing:
         rules = template("action", language).template
         asked = f"<message>\n{inert(shown)}\n</message>"
         for phrases in _PHRASES:
-            lines = [self._line(name, language, phrases) for name in self._settings]
+            lines = [self._line(name, language, phrases) for name in self._by_model]
             listed = "\n".join(["<actions>", *lines, "</actions>"])
             beside = f"{rules}\n{listed}\n{asked}"
             if (room := budget_tokens - estimated_tokens(beside) - _AROUND) > 0:
@@ -163,7 +163,7 @@ class Proposing:
         return None
 
     def _line(self, name: str, language: Language, phrases: int) -> str:
-        action = self._settings[name]
+        action = self._by_model[name]
         own_first = sorted(action.phrases, key=lambda one: language_of(one) != language)
         slots = {one: self._slots[one] for one in action.slots}
         told = {

@@ -71,17 +71,16 @@ class Webhooks:
         await asyncio.gather(*closing, return_exceptions=True)
 
     async def _follow(self, request: web.Request) -> web.StreamResponse:
-        """Store what comes through a WebSocket until it closes."""
+        """Let the channel's adapter read a WebSocket until it closes."""
         adapter, read = _adapter_of(self._application, request)
-        events = adapter.follow_socket(read)
+        reads = adapter.follow_socket(read)
         socket = web.WebSocketResponse(heartbeat=HEARTBEAT_SECONDS, max_msg_size=SOCKET_BYTES)
         if not socket.can_prepare(request).ok:
             raise WebhookRejected(adapter.channel, "this is no WebSocket", status=400)
         await socket.prepare(request)
         self._sockets.add(socket)
         try:
-            async for event in events(_Socket(socket)):
-                await self._application.store(event)
+            await reads(_Socket(socket))
         finally:
             self._sockets.discard(socket)
             await socket.close()

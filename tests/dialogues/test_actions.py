@@ -404,6 +404,31 @@ async def test_what_fails_gets_a_person_who_reads_what_was_asked(
     assert system.elsewhere == 0
 
 
+async def test_one_order_that_breaks_the_system_shuts_nobody_else_out(
+    shop: Stage, system: OrderSystem
+) -> None:
+    system.broken = {"AB000009"}
+    for chat in ("first", "second"):
+        here = ConversationId("shop", chat)
+        [handoff] = await say(shop, "Where is my order AB000009? 13800138000", chat=here)
+        assert handoff.kind == "handoff"
+    asked = "Where is my order AB123456? 13800138000"
+    [answer] = await say(shop, asked, chat=ConversationId("shop", "third"))
+    assert "shipped" in answer.text
+
+
+async def test_a_system_that_fails_for_two_customers_is_left_alone(
+    shop: Stage, system: OrderSystem
+) -> None:
+    system.broken = {"AB000008", "AB000009", "AB123456"}
+    for number, order in enumerate(("AB000008", "AB000009", "AB123456")):
+        here = ConversationId("shop", f"chat-{number}")
+        [handoff] = await say(shop, f"Where is my order {order}? 13800138000", chat=here)
+        assert handoff.kind == "handoff"
+    asked = {request["slots"]["order_number"] for request in system.requests}
+    assert asked == {"AB000008", "AB000009"}
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"null", b"[]"])
 async def test_an_empty_answer_is_nothing_found(
     shop: Stage, system: OrderSystem, body: bytes

@@ -156,9 +156,43 @@ async def test_refused_credentials_say_what_to_do_and_nothing_secret() -> None:
         adapter(platform, client_secret="another one") as one,
     ):
         for asking in (one.check(), one.send(hello()), anext(one.listen())):  # type: ignore[arg-type]
-            with pytest.raises(ChannelUnauthorized, match=r"dingtalk\.com|auth failed") as raised:
+            with pytest.raises(ChannelUnauthorized, match=r"dingtalk\.com") as raised:
                 await asking
             assert "another one" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "systemError", ChannelUnavailable),
+        (404, "invalidParameter", ChannelUnavailable),
+        (408, "", ChannelUnavailable),
+        (425, "", ChannelUnavailable),
+        (429, "", ChannelUnavailable),
+        (500, "", ChannelUnavailable),
+        (400, "invalidClientIdOrSecret", ChannelUnauthorized),
+        (401, "authFailed", ChannelUnauthorized),
+        (403, "Forbidden.AccessDenied.IpNotInWhiteList", ChannelUnauthorized),
+    ],
+)
+async def test_only_wrong_credentials_stop_a_channel_that_gets_no_connection_and_no_token(
+    status: int, code: str, kind: type[Exception]
+) -> None:
+    async with DingTalkStandIn() as platform, adapter(platform) as one:
+        for asking in (anext(one.listen()), one.send(hello())):  # type: ignore[arg-type]
+            platform.refusals = [(status, code)]
+            with pytest.raises(kind, match=str(status)):
+                await asking
+        assert (await one.send(hello())).platform_ids == ("key1",)
+
+
+async def test_a_channel_whose_connection_is_refused_for_a_while_comes_back_without_a_restart(
+    served: Served,
+) -> None:
+    async with shop(served, refusals=[(400, "systemError")]) as platform:
+        await platform.tell(platform.message(QUESTION))
+        [(_, body)] = await platform.until(platform.sent, 1)
+        assert body["text"]["content"].startswith(ANSWER)
 
 
 async def test_a_busy_webhook_means_later() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from adapters.discord import gateway
+from adapters.discord.gateway import Dispatch
+from adapters.discord.reading import INTERACTION
 from kfbot.errors import ChannelError, ChannelUnauthorized, ChannelUnavailable, MessageRejected
 from kfbot.messages import (
     Attachment,
@@ -180,6 +182,15 @@ async def test_a_press_is_confirmed_and_belongs_to_whom_it_was_shown() -> None:
             assert answered == (path, {"type": 6})
             await platform.say("hi")
             await following
+
+
+async def test_a_press_is_confirmed_though_the_bot_stops_at_once() -> None:
+    async with DiscordStandIn() as platform:
+        async with adapter(platform) as one:
+            shown = platform.shown[(await one.send(hello())).platform_ids[0]]
+            pressed = Dispatch(INTERACTION, platform.press("tok", shown))
+            one._confirm(pressed, is_heard=True)
+        assert [answer for _, answer in platform.interactions.answers] == [{"type": 6}]
 
 
 async def test_sending_again_shows_nothing_twice_and_edits_replace() -> None:

@@ -220,21 +220,32 @@ async def test_a_file_is_fetched_and_nothing_else_is(adapter: MatrixAdapter, ali
 async def test_typing_is_seen_until_the_message_comes(
     adapter: MatrixAdapter, alice: Person, account: Person, room: str
 ) -> None:
-    async def until_typing(since: str, who: list[str]) -> str:
-        async with asyncio.timeout(20):
-            while True:
-                told = await alice.call("GET", "/sync", since=since, timeout="20000")
-                since = told["next_batch"]
-                joined = told.get("rooms", {}).get("join", {}).get(room, {})
-                for event in joined.get("ephemeral", {}).get("events", ()):
-                    if event["type"] == "m.typing" and event["content"]["user_ids"] == who:
-                        return since
-
     since = (await alice.call("GET", "/sync"))["next_batch"]
     await adapter.show_typing(ConversationId("shop", room))
-    since = await until_typing(since, [account.id])
+    await until_typing(alice, room, since, [account.id])
     await adapter.send(outbound(room, "Hello"))
-    await until_typing(since, [])
+    await until_typing(alice, room, since, [])
+
+
+async def test_typing_is_seen_after_the_connection_broke(
+    adapter: MatrixAdapter, alice: Person, account: Person, room: str
+) -> None:
+    since = (await alice.call("GET", "/sync"))["next_batch"]
+    await adapter.check()
+    await adapter.close()
+    async with adapter:
+        await adapter.show_typing(ConversationId("shop", room))
+        await until_typing(alice, room, since, [account.id])
+
+
+async def until_typing(alice: Person, room: str, since: str, who: list[str]) -> None:
+    shown: list[Any] = []
+    async with asyncio.timeout(20):
+        while {"type": "m.typing", "content": {"user_ids": who}} not in shown:
+            told = await alice.call("GET", "/sync", since=since, timeout="20000")
+            since = told["next_batch"]
+            entry = told.get("rooms", {}).get("join", {}).get(room, {})
+            shown = entry.get("ephemeral", {}).get("events", [])
 
 
 async def test_an_edit_and_a_deletion_name_the_conversation_of_the_message(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -13,7 +14,8 @@ import pytest
 from adapters.onebot import OneBotAdapter
 from adapters.onebot.settings import OneBotSettings
 from kfbot.errors import ChannelUnauthorized, ChannelUnavailable, MessageRejected
-from kfbot.messages import ConversationId, OutboundMessage
+from kfbot.messages import ConversationId, InboundEvent, MessageReceived, OutboundMessage
+from kfbot.store.acceptance import Accepted
 from tests.integration.conftest import Served, ServedBot
 from tests.platforms.onebot import (
     CUSTOMER,
@@ -48,6 +50,11 @@ async def shop(served: Served, **given: Any) -> AsyncIterator[tuple[ServedBot, O
 def said(call: tuple[str, dict[str, Any]]) -> str:
     """The words that a call sends."""
     return "".join(one["data"]["text"] for one in call[1]["message"] if one["type"] == "text")
+
+
+def hello() -> OutboundMessage:
+    place = ConversationId("qq", "private:7")
+    return OutboundMessage(conversation=place, id="msg_1", text="hello")
 
 
 async def test_a_private_question_is_answered_through_the_websocket(served: Served) -> None:
@@ -164,6 +171,85 @@ async def test_posts_are_answered_over_the_http_api(served: Served) -> None:
         assert await platform.post(private(text(QUESTION)), secret="another") == 401
 
 
+class Door:
+    """Before the inbox of a bot: while it is shut the store takes nothing."""
+
+    def __init__(self, bot: ServedBot, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.open, self.knocked = asyncio.Event(), asyncio.Event()
+        self._accept = bot.application.inbox.accept
+        monkeypatch.setattr(bot.application.inbox, "accept", self._pass)
+
+    async def _pass(self, event: InboundEvent) -> Accepted:
+        self.knocked.set()
+        await self.open.wait()
+        return await self._accept(event)
+
+
+async def test_while_the_store_is_away_calls_are_answered_and_what_is_told_waits_in_order(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shop(served, timeout_seconds=5) as (bot, platform):
+        await platform.connect()
+        door = Door(bot, monkeypatch)
+        await platform.tell(private(text(QUESTION), message_id=1))
+        async with asyncio.timeout(10):
+            await door.knocked.wait()
+        await platform.tell(private(text("How do I return an item?"), message_id=2))
+        receipt = await bot.application.channels["qq"].send(hello())
+        assert receipt.platform_ids == ("500",)
+        door.open.set()
+        calls = await platform.called(3)
+        assert [said(call)[:4] for call in calls] == ["hell", ANSWER[:4], "Open"]
+
+
+async def test_what_was_told_before_the_websocket_closed_is_stored_when_the_store_is_back(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shop(served) as (bot, platform):
+        await platform.connect()
+        door = Door(bot, monkeypatch)
+        await platform.tell(private(text(QUESTION), message_id=1))
+        await platform.tell(private(text("How do I return an item?"), message_id=2, user=7))
+        await platform.disconnect()
+        await platform.connect()
+        door.open.set()
+        calls = await platform.called(2)
+        assert {said(call)[:4] for call in calls} == {ANSWER[:4], "Open"}
+
+
+class Telling:
+    """A WebSocket with texts to be read, then closed."""
+
+    def __init__(self, *events: dict[str, Any]) -> None:
+        self.unread = [json.dumps(event) for event in events]
+
+    async def receive(self) -> str | None:
+        return self.unread.pop(0) if self.unread else None
+
+    async def send(self, _: str) -> None: ...
+
+
+async def test_no_more_is_read_than_can_wait_and_what_is_left_at_the_end_is_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("adapters.onebot.adapter._MOST_UNSTORED", 2)
+    settings = OneBotSettings(platform="onebot", access_token=TOKEN)  # type: ignore[arg-type]
+    telling = Telling(*(private(text("hi"), message_id=number) for number in range(1, 7)))
+    async with OneBotAdapter("qq", settings) as adapter:
+        reading = asyncio.create_task(adapter._read(telling, takes_calls=True))
+        async with aclosing(adapter.listen()) as heard:  # type: ignore[type-var]
+            for number in range(1, 4):
+                event = await anext(heard)
+                assert isinstance(event, MessageReceived)
+                assert event.message_id == str(number)
+                # One is being stored, two wait, and for one there is no room.
+                assert 6 - len(telling.unread) <= number + 3
+        await asyncio.wait([reading], timeout=0)
+        assert not reading.done()
+        reading.cancel()
+    assert "events are not stored" in caplog.text
+
+
 async def test_the_server_stops_though_a_websocket_is_open(served: Served) -> None:
     async with asyncio.timeout(20), shop(served) as (_, platform):
         await platform.connect()
@@ -176,9 +262,7 @@ async def test_an_api_base_that_leads_nowhere_rejects_no_message() -> None:
             access_token=TOKEN,
             api_base=f"{platform.api_base}/of/nobody",  # type: ignore[arg-type]
         )
-        message = OutboundMessage(
-            conversation=ConversationId("qq", "private:7"), id="msg_1", text="hello"
-        )
+        message = hello()
         async with OneBotAdapter("qq", settings) as adapter:
             with pytest.raises(ChannelUnavailable, match="api_base"):
                 await adapter.send(message)
@@ -204,9 +288,7 @@ async def test_what_an_implementation_refuses_is_one_of_the_three_errors(
             access_token=TOKEN,
             api_base=platform.api_base,  # type: ignore[arg-type]
         )
-        message = OutboundMessage(
-            conversation=ConversationId("qq", "private:7"), id="msg_1", text="hello"
-        )
+        message = hello()
         async with OneBotAdapter("qq", settings) as adapter:
             with pytest.raises(kind) as raised:
                 await adapter.send(message)

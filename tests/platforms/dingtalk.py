@@ -25,6 +25,8 @@ class DingTalkStandIn:
     webhook_answers: list[dict[str, Any]] = field(default_factory=list)
     #: Statuses and answers of the robot's API, in order; then all goes well.
     robot_answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    #: Statuses and codes of the gateway and of the lender of tokens, in order; then all goes well.
+    refusals: list[tuple[int, str]] = field(default_factory=list)
     #: A token is good for so long.
     token_seconds: int = 7200
     webhook_seconds: float = 5400
@@ -133,6 +135,8 @@ class DingTalkStandIn:
         if (asked["clientId"], asked["clientSecret"]) != (CLIENT_ID, CLIENT_SECRET):
             return web.json_response({"code": "authFailed", "message": "auth failed"}, status=401)
         assert {"type": "CALLBACK", "topic": MESSAGES} in asked["subscriptions"]
+        if (refusal := self._refusal()) is not None:
+            return refusal
         endpoint = f"{self.url.replace('http', 'ws')}/connect"
         return web.json_response({"endpoint": endpoint, "ticket": "tick et/+"})
 
@@ -158,8 +162,16 @@ class DingTalkStandIn:
         if (asked["appKey"], asked["appSecret"]) != (CLIENT_ID, CLIENT_SECRET):
             answer = {"code": "invalidClientIdOrSecret", "message": "wrong appKey or appSecret"}
             return web.json_response(answer, status=400)
+        if (refusal := self._refusal()) is not None:
+            return refusal
         self.tokens.append(f"token-{len(self.tokens)}")
         return web.json_response({"accessToken": self.tokens[-1], "expireIn": self.token_seconds})
+
+    def _refusal(self) -> web.Response | None:
+        if not self.refusals:
+            return None
+        status, code = self.refusals.pop(0)
+        return web.json_response({"code": code, "message": "says DingTalk"}, status=status)
 
     async def _robot(self, request: web.Request) -> web.Response:
         shown = request.headers.get("x-acs-dingtalk-access-token")
