@@ -192,7 +192,7 @@ class Dialogue:
         event: MessageReceived,
         on_text: OnText | None,
     ) -> Outcome:
-        if event.is_edited and await self._is_answered(conversation, event):
+        if await self._is_settled(conversation, event):
             return Outcome(before=conversation, after=conversation)
         context = await self._context(conversation, batch)
         usual = partial(self._usual, conversation, context, event, on_text)
@@ -225,8 +225,14 @@ class Dialogue:
         )
         return await self._escalation.reconsidered(outcome, text, context.last)
 
-    async def _is_answered(self, conversation: Conversation, event: MessageReceived) -> bool:
-        """True where the bot took a message for its own before it was told to by an edit."""
+    async def _is_settled(self, conversation: Conversation, event: MessageReceived) -> bool:
+        """True where an agent wrote while this waited in line, or it was answered, then edited."""
+        if conversation.ownership_epoch and await self._transcripts.agent_wrote_since(
+            conversation.id, event.event_id
+        ):
+            return True
+        if not event.is_edited:
+            return False
         found = await self._transcripts.answered_question(conversation.id, event.message_id)
         reads = hidden(event.text, self._answering.slots)
         return found is not None and meaning(reads) == meaning(found[0].rsplit("\n", 1)[-1])
@@ -316,8 +322,7 @@ class Dialogue:
             return nothing
         if (refusal := await self._refusal(conversation, batch, changed)) is not None:
             return refusal
-        context = await self._context(conversation, batch)
-        scope = self._scope(event)
+        context, scope = await self._context(conversation, batch), self._scope(event)
 
         async def usual(text: str) -> Outcome:
             return await self._ask(conversation, context, text, scope, on_text, self._answering)

@@ -108,6 +108,15 @@ class TranscriptStore:
         rows = await self._database.read(lambda c: c.execute(query).all())
         return tuple(transcript_message(row) for row in rows)
 
+    async def agent_wrote_since(self, conversation_id: int, event_id: str) -> bool:
+        """True where an agent told the customer something after an inbound event was accepted.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        asked = {"conversation": conversation_id, "event": event_id}
+        return await self._database.read(lambda c: bool(c.execute(_AGENT_SINCE, asked).scalar()))
+
     async def last_question(self, conversation_id: int) -> str | None:
         """What the customer asked in the last turn."""
         row = await self._database.read(lambda c: _last_turn(c, conversation_id))
@@ -233,6 +242,14 @@ _HISTORY = (
     )
     .order_by(_message.id.desc())
     .limit(HISTORY_LENGTH)
+)
+_AGENT_SINCE = sa.select(
+    sa.exists().where(
+        _message.conversation_id == sa.bindparam("conversation"),
+        _message.id > _MESSAGE_OF_EVENT.scalar_subquery(),
+        _message.role == "agent",
+        _message.internal.is_(False),
+    )
 )
 _newest = tables.turn.alias("newest").c
 _LAST_TURNS = (

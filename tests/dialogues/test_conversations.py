@@ -13,6 +13,7 @@ from kfbot.messages import ConversationId, MessageDeleted, MessageEdited, Sender
 from kfbot.store.engine import Database
 from kfbot.store.messages import MessageStore
 from kfbot.testing import FakeAdapter
+from tests.conftest import Clock
 from tests.dialogues.conftest import CHAT, Stage, staged
 
 pytestmark = pytest.mark.asyncio
@@ -127,6 +128,31 @@ async def test_an_expired_button_is_explained(stage: Stage) -> None:
     stage.clock.advance(days=31)
     [reply] = await stage.customer_presses("Helpful")
     assert "expired" in reply.text
+
+
+@pytest.mark.parametrize(
+    ("replies", "said"), [(True, ["handback"]), (False, ["handback", "handoff"])]
+)
+async def test_what_waited_in_line_while_an_agent_wrote_is_not_answered_after_the_handback(
+    stage: Stage, database: Database, clock: Clock, replies: bool, said: list[str]
+) -> None:
+    await stage.customer_says("How long do I have to keep a broken item?")
+    number = (await stage.conversation()).id
+    waiting = await stage.accept(stage.message("My red kettle"))
+    await stage.sent_out()
+    clock.advance(seconds=3)
+    # Another process has the lane, and does not come to it.
+    slow = MessageStore(database, clock)
+    [lane] = await slow.claim("slow", limit=1, lease_seconds=30)
+    handoff = stage.application.handoff
+    await handoff.claim(number, "ann")
+    if replies:
+        await handoff.reply(number, "ann", "Tomorrow, I have looked it up.")
+    await handoff.hand_back(number, "ann")
+    before = len(stage.channel.sent)
+    assert await slow.release(lane, ready_at=clock())
+    await stage.settle(waiting)
+    assert [one.kind for one in stage.channel.sent[before:] if one.sender.role == "bot"] == said
 
 
 async def test_an_agent_takes_over_and_gives_back(stage: Stage) -> None:
