@@ -30,7 +30,7 @@ from kfbot.understanding.follow_up import (
     leaning,
 )
 from kfbot.understanding.looking_back import Attempt, looked_back
-from kfbot.understanding.several_questions import answered_together, questions_in
+from kfbot.understanding.several_questions import decided_together
 
 logger = logging.getLogger(__name__)
 
@@ -92,20 +92,14 @@ async def answer_question(
     put = asked(question, history, answering.slots, last_question)
     question, history = _without_private(put.question, put.history, answering.slots)
     words = " ".join(question.split())
-    language, usage, parts = _language(words, history), Usage(), questions_in(question)
-    ask = partial(_decide, answering, language=language, scope=scope)
-    # Once a turn: of several questions only the first leans on what came before the message.
+    language, usage = _language(words, history), Usage()
     rewrite = _rewriting(answering.writer, language, usage, channel)
+    decide = partial(_decide, answering, language=language, scope=scope, rewrite=rewrite)
     try:
-        turn = await ask(words, history, rewrite=rewrite if len(parts) < 2 else None)
-        if len(parts) > 1 and turn.reason != "asked_for_person":
-            each = []
-            for part in parts:
-                each.append(await ask(part, history, rewrite=rewrite))
-                rewrite = None
-                # The next one may lean on it.
-                history = (*history, HistoryMessage("customer", part))
-            turn = answered_together(turn, each, language)
+        with tracing.span("decide") as span:
+            alone = partial(decide, rewrite=None)
+            turn = await decided_together(question, history, decide, alone, language)
+            span.note(decision=turn.decision, reason=turn.reason, confidence=turn.confidence)
     except KnowledgeBaseUnavailable as error:
         logger.warning("no search: %s", error, extra={"event": "knowledge_unavailable"})
         reason: HandoffReason = "asked_for_person" if wants_person(words) else "error"

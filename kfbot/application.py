@@ -67,7 +67,6 @@ class Application:
     settings: Settings
     #: Where this process keeps what is its own.
     place: Path
-    knowledge: KnowledgeBase
     answering: Answering
     actions: Actions
     channels: Mapping[str, ChannelAdapter]
@@ -99,6 +98,11 @@ class Application:
     reports: ReportStore
     desk: DeskStores
     clock: Callable[[], datetime]
+
+    @property
+    def knowledge(self) -> KnowledgeBase:
+        """What answers are found in."""
+        return self.answering.knowledge
 
     async def run(self) -> None:
         """Serve all channels until cancelled; finishes what it holds, for a while."""

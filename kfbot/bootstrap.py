@@ -11,15 +11,12 @@ from pathlib import Path
 
 from kfbot import opening
 from kfbot.adapter import ChannelAdapter
-from kfbot.admin.loads import ChatLoads
 from kfbot.answer import Answering
 from kfbot.application import Application
 from kfbot.cases.threads import CaseThreads
 from kfbot.channels import open_channels
 from kfbot.desk import AgentDesk
 from kfbot.grounding.writing import Writer
-from kfbot.handoff.handoff import Handoff
-from kfbot.inbox import Inbox
 from kfbot.knowledge_base import KnowledgeBase
 from kfbot.outbox import Outbox
 from kfbot.reloading import Reloading, plans_of
@@ -72,15 +69,14 @@ async def build(
         channels: Instead of those in the settings.
     """
     channels = open_channels(settings) if channels is None else channels
-    owner = new_owner()
-    place, shared = place or settings.data_dir, settings.data_dir
+    owner, shared = new_owner(), settings.data_dir
     async with (
         opening.open_database(settings, report) as database,
         opening.open_writer(settings, use=TokenUse(database), channels=channels) as writer,
         opening.open_knowledge(
             # The index is this process's own. The model cache is shared, and so are copies of
             # sources: or what one process has loaded would be new to another.
-            _with_place(settings, place),
+            _with_place(settings, place or shared),
             database,
             report,
             models=shared / "models",
@@ -148,38 +144,27 @@ def wire(
         clock=clock or DatabaseClock(database),
         owner=owner or new_owner(),
     )
-    case_threads = CaseThreads(base.threads, channels)
-    outbox = Outbox(base.messages, channels, base.clock, case_threads)
-    handoff, loads = handoff_of(base), loads_of(base)
-    inbox = inbox_of(base, outbox, admin_of(base, handoff), loads)
-    database.subscribe(base.changes.announce)
-    database.subscribe(inbox.hear)
-    database.subscribe(case_threads.hear)
-    return _application(
-        base, place or settings.data_dir, inbox, outbox, handoff, loads, case_threads
-    )
+    application = _application(base, place or settings.data_dir)
+    database.subscribe(application.changes.announce)
+    database.subscribe(application.inbox.hear)
+    database.subscribe(application.case_threads.hear)
+    return application
 
 
-def _application(
-    base: Base,
-    place: Path,
-    inbox: Inbox,
-    outbox: Outbox,
-    handoff: Handoff,
-    loads: ChatLoads,
-    case_threads: CaseThreads,
-) -> Application:
+def _application(base: Base, place: Path) -> Application:
     database, clock, privacy = base.database, base.clock, privacy_of(base)
+    case_threads = CaseThreads(base.threads, base.channels)
+    outbox = Outbox(base.messages, base.channels, clock, case_threads)
+    handoff, loads = handoff_of(base), loads_of(base)
     return Application(
         settings=base.settings,
         place=place,
-        knowledge=base.answering.knowledge,
         answering=base.answering,
         actions=base.actions,
         channels=base.channels,
         conversations=base.conversations,
         transcripts=base.transcripts,
-        inbox=inbox,
+        inbox=inbox_of(base, outbox, admin_of(base, handoff), loads),
         backlog=backlog_of(base),
         outbox=outbox,
         handoff=handoff,

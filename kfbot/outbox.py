@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -19,6 +20,7 @@ from kfbot.errors import (
     ChannelUnavailable,
     ConversationChanged,
     MessageRejected,
+    StoreUnavailable,
 )
 from kfbot.messages import DeliveryReceipt
 from kfbot.observability import metrics, tracing
@@ -36,6 +38,8 @@ SEND_TIMEOUT_SECONDS = 20.0
 GIVEN_UP_AFTER = timedelta(hours=24)
 #: A time that the channel's rate kept free is good for so long.
 SLOT_LIFE = timedelta(seconds=5)
+#: What the store did not take of a message that was sent is given to it again after so long.
+RECORD_AGAIN_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 600.0
 
 
@@ -47,8 +51,8 @@ class Delivered:
     released: bool = False
     #: It has to wait until then, and what follows it too.
     wait_until: datetime | None = None
-    #: The platform took it; False tells nothing of what came of it.
-    sent: bool = field(default=False, compare=False)
+    #: The platform took it; False: it never gets it; None: nothing is known yet.
+    sent: bool | None = field(default=None, compare=False)
 
 
 def backoff(attempts: int, *, retry_after_seconds: float | None = None) -> timedelta:
@@ -101,6 +105,7 @@ class Outbox:
             # A message of a later epoch is news that came in between the two being read.
             if stored.ownership_epoch < epoch:
                 await self._messages.cancel(stored)
+                return Delivered(sent=False)
             return Delivered()
         if (wait_until := await self._wait_until(stored)) is not None:
             # What was read before a time was kept free for it may be out of date by now.
@@ -120,11 +125,23 @@ class Outbox:
             except ChannelError as error:
                 return await self._failed(conversation, stored, error)
         self.stopped.pop(channel, None)
-        released = await self._messages.sent(lane, stored, receipt)
+        released = await self._record(lane, stored, receipt)
         metrics.sent(channel, time.perf_counter() - began)
         if self._threads is not None:
             await self._threads.sent(conversation, stored)
         return Delivered(released=released, sent=True)
+
+    async def _record(self, lane: Lane, stored: StoredMessage, receipt: DeliveryReceipt) -> bool:
+        """Record that the platform took a message, however long the store is away.
+
+        Given up, it would be sent a second time.
+        """
+        while True:
+            try:
+                return await self._messages.sent(lane, stored, receipt)
+            except StoreUnavailable as error:
+                logger.error("sent, not recorded: %s", error, extra={"event": "store_unavailable"})
+                await asyncio.sleep(RECORD_AGAIN_SECONDS)
 
     async def _is_ready(
         self, lane: Lane, conversation: Conversation, stored: StoredMessage
@@ -199,7 +216,7 @@ class Outbox:
             await self._messages.not_sent(stored, str(error), retry_at=None)
             metrics.message_dead(error.channel)
             logger.error("given up: %s", error, extra={"event": "message_dead"})
-            return Delivered()
+            return Delivered(sent=False)
         pause = backoff(
             stored.attempts + 1,
             retry_after_seconds=getattr(error, "retry_after_seconds", None),

@@ -93,14 +93,8 @@ def base_of(
 ) -> Base:
     """What the other parts of an application are made of."""
     conversations, transcripts = ConversationStore(database), TranscriptStore(database)
-    summarising = Summarising(
-        answering.writer,
-        SummaryStore(database, clock),
-        conversations,
-        transcripts,
-        help_desks=[name for name, one in channels.items() if one.capabilities.help_desk],
-        slots=answering.slots,
-    )
+    summaries = SummaryStore(database, clock)
+    summarising = _summarising(answering, summaries, conversations, transcripts, channels)
     escalation = _escalation(settings, database, conversations, channels, clock)
     return Base(
         settings=settings,
@@ -122,6 +116,23 @@ def base_of(
         jobs=JobStore(database, clock, owner),
         escalation=escalation,
         actions=_actions(settings, database, answering, escalation, clock),
+    )
+
+
+def _summarising(
+    answering: Answering,
+    summaries: SummaryStore,
+    conversations: ConversationStore,
+    transcripts: TranscriptStore,
+    channels: Mapping[str, ChannelAdapter],
+) -> Summarising:
+    return Summarising(
+        answering.writer,
+        summaries,
+        conversations,
+        transcripts,
+        help_desks=[name for name, one in channels.items() if one.capabilities.help_desk],
+        slots=answering.slots,
     )
 
 

@@ -58,17 +58,8 @@ async def prepare_load(
     changes = await _find_changes(
         name, intake, store, cache, progress, asking, from_scratch=from_scratch
     )
-    pending = list(changes.written)
     vectors = Vectors(embedder)
-    touched = None if from_scratch else {*changes.changed, *changes.due}
-    if touched is None or touched:
-        done = {one.row.document_id for one in pending} | set(changes.removed)
-        async for stored in store.chunks(name, touched):
-            asking.keep(stored)
-            if not from_scratch:
-                vectors.keep(stored)
-            if stored.document.document_id not in done:
-                pending.append(_again(stored))
+    pending = await _pending(name, changes, store, vectors, asking, from_scratch=from_scratch)
     due = frozenset(() if from_scratch else changes.due)
     written = await _stage(name, before, pending, store, vectors, asking, due, progress)
     load = Load(
@@ -84,6 +75,32 @@ async def prepare_load(
     )
     warning = asking.warning()
     return load, replace(changes.report, warnings=(warning,) if warning else ())
+
+
+async def _pending(
+    name: str,
+    changes: Changes,
+    store: KnowledgeStore,
+    vectors: Vectors,
+    asking: Asking,
+    *,
+    from_scratch: bool,
+) -> list[Pending]:
+    """What changed, and what is to be embedded or asked about anew as it is.
+
+    What was embedded and asked about before, and is good still, is kept for it.
+    """
+    pending = list(changes.written)
+    touched = None if from_scratch else {*changes.changed, *changes.due}
+    if touched is None or touched:
+        done = {one.row.document_id for one in pending} | set(changes.removed)
+        async for stored in store.chunks(name, touched):
+            asking.keep(stored)
+            if not from_scratch:
+                vectors.keep(stored)
+            if stored.document.document_id not in done:
+                pending.append(_again(stored))
+    return pending
 
 
 def duplicates_among(rows: Iterable[DocumentRow]) -> Mapping[str, str]:

@@ -276,9 +276,8 @@ class Endpoint:
                     yield text
             if answer.body is not None and not answer.text:
                 with endpoint_faults(self._name):
-                    text = _plain(answer)
-                answer.text.append(text)
-                yield text
+                    answer.text.append(_plain(answer))
+                yield answer.text[0]
         finally:
             self._answers.pop(answer.request_id, None)
             if answer.response is not None:

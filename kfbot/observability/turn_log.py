@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from kfbot.adapter import Capabilities
@@ -21,13 +22,21 @@ logger = logging.getLogger(__name__)
 REMEMBERED = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a reply answers; not its words, which may be erased meanwhile."""
+
+    key: EventKey
+    received_at: datetime
+
+
 class TurnLog:
     """Follows turns from their commit to the delivery of their first message."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         #: By conversation, what the bot's next message answers.
-        self._asked: dict[int, StoredEvent] = {}
+        self._asked: dict[int, _Asked] = {}
 
     def committed(
         self,
@@ -57,25 +66,32 @@ class TurnLog:
             extra={"event": "turn_finished", "decision": turn.decision},
         )
         if outcome.replies and capabilities.pulls_replies:
-            metrics.replied(channel, self._seconds_since(first))
+            metrics.replied(channel, self._seconds_since(first.received_at))
         elif outcome.replies:
-            if len(self._asked) >= REMEMBERED:
-                # Agents took those conversations before the bot's words were sent.
-                self._asked.clear()
-            self._asked[lane.conversation_id] = first
+            self._remember(lane, _Asked(EventKey.of(first.event), first.received_at))
 
     async def deliver(
         self, outbox: Outbox, lane: Lane, conversation: Conversation, stored: StoredMessage
     ) -> Delivered:
         """Have a message sent; see `Outbox.deliver`."""
         asked = self._asked.get(lane.conversation_id)
-        with tracing.following(None if asked is None else EventKey.of(asked.event)):
+        with tracing.following(None if asked is None else asked.key):
             delivered = await outbox.deliver(lane, conversation, stored)
         # What an agent says is no reply of the bot's.
-        if asked is not None and delivered.sent and stored.ownership_epoch is not None:
+        is_bots = stored.ownership_epoch is not None
+        if asked is not None and is_bots and delivered.sent is not None:
             self._asked.pop(lane.conversation_id, None)
-            metrics.replied(conversation.address.channel, self._seconds_since(asked))
+            if delivered.sent:
+                seconds = self._seconds_since(asked.received_at)
+                metrics.replied(conversation.address.channel, seconds)
         return delivered
 
-    def _seconds_since(self, asked: StoredEvent) -> float:
-        return (self._clock() - asked.received_at).total_seconds()
+    def _remember(self, lane: Lane, asked: _Asked) -> None:
+        self._asked.pop(lane.conversation_id, None)
+        if len(self._asked) >= REMEMBERED:
+            # The oldest: another replica has sent its reply, or the conversation was erased.
+            del self._asked[next(iter(self._asked))]
+        self._asked[lane.conversation_id] = asked
+
+    def _seconds_since(self, time: datetime) -> float:
+        return (self._clock() - time).total_seconds()

@@ -30,34 +30,19 @@ def open_case(
     Args:
         turn: What the bot made of the question.
     """
-    passages = [passage_row(*seen) for seen in turn.seen] if turn else []
-    confidence = turn.confidence if turn else None
-    created = connection.execute(
-        tables.case.insert().values(
-            conversation_id=conversation_id,
-            reason=reason,
-            question=question,
-            draft=draft,
-            knowledge_base=knowledge_base,
-            passages=passages,
-            confidence=confidence,
-            opened_at=now,
-            due_at=now,
-        )
-    )
-    notify(connection, CASES)
-    assert created.inserted_primary_key is not None
-    case = Case(
-        id=created.inserted_primary_key[0],
+    opened = tables.case.insert().values(
         conversation_id=conversation_id,
         reason=reason,
         question=question,
         draft=draft,
         knowledge_base=knowledge_base,
-        passages=tuple(passages),
-        confidence=confidence,
+        passages=[passage_row(*seen) for seen in turn.seen] if turn else [],
+        confidence=turn.confidence if turn else None,
         opened_at=now,
+        due_at=now,
     )
+    case = case_of(connection.execute(opened.returning(tables.case)).one())
+    notify(connection, CASES)
     _tell_opened(connection, case)
     return case
 

@@ -94,6 +94,24 @@ class ConversationStore:
         self, states: Sequence[State] = (State.WAITING, State.AGENT), *, limit: int = 100
     ) -> tuple[ConversationSummary, ...]:
         """Conversations in these states, the longest waiting first."""
+        conversation = tables.conversation.c
+        wanted = conversation.state.in_([str(state) for state in states])
+        return await self._list(wanted, conversation.updated_at, limit)
+
+    async def in_chat(
+        self, channel: str, chat: str, *, limit: int = 100
+    ) -> tuple[ConversationSummary, ...]:
+        """All conversations of a chat, its threads' and members', the last changed first.
+
+        Old addresses count as well.
+        """
+        conversation, alias = tables.conversation.c, tables.conversation_alias.c
+        here = sa.select(alias.conversation_id).where(alias.channel == channel, alias.chat == chat)
+        return await self._list(conversation.id.in_(here), conversation.updated_at.desc(), limit)
+
+    async def _list(
+        self, wanted: sa.ColumnElement[bool], order: sa.ColumnElement[Any], limit: int
+    ) -> tuple[ConversationSummary, ...]:
         conversation, customer = tables.conversation.c, tables.customer.c
         query = (
             sa.select(conversation.id, conversation.updated_at, customer.display_name)
@@ -103,8 +121,8 @@ class ConversationStore:
                 conversation.customer_id == customer.id,
                 isouter=True,
             )
-            .where(conversation.state.in_([str(state) for state in states]))
-            .order_by(conversation.updated_at)
+            .where(wanted)
+            .order_by(order)
             .limit(limit)
         )
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from textwrap import shorten
 
-from kfbot.conversation import Language, Turn
+from kfbot.conversation import HistoryMessage, Language, Turn
 from kfbot.knowledge_base import Passage
 from kfbot.markup import plain
 from kfbot.texts import texts
 
+#: A question and what was said before it → the turn that it comes to.
+Decide = Callable[[str, Sequence[HistoryMessage]], Awaitable[Turn]]
 #: Of more questions than this the last ones stay together.
 MOST_QUESTIONS = 4
 #: A longer message is a story: it stays whole.
@@ -90,6 +92,34 @@ def questions_in(text: str) -> tuple[str, ...]:
 def asks(text: str) -> bool:
     """True where something is asked anywhere in a text."""
     return any(_asks(piece) for line in text[:LONGEST].splitlines() for piece in _clauses(line))
+
+
+async def decided_together(
+    message: str,
+    history: Sequence[HistoryMessage],
+    leaning: Decide,
+    alone: Decide,
+    language: Language,
+) -> Turn:
+    """The turn of a message, whether it asks one thing or several.
+
+    Args:
+        leaning: Decides on what may lean on the history by more than its words; asked once.
+        alone: Decides on what does not.
+    """
+    words, parts = " ".join(message.split()), questions_in(message)
+    if len(parts) < 2:
+        return await leaning(words, history)
+    whole = await alone(words, history)
+    if whole.reason == "asked_for_person":
+        return whole
+    each: list[Turn] = []
+    for part in parts:
+        # Of several questions only the first leans on what came before the message.
+        each.append(await (alone if each else leaning)(part, history))
+        # The next one may lean on it.
+        history = (*history, HistoryMessage("customer", part))
+    return answered_together(whole, each, language)
 
 
 def answered_together(whole: Turn, parts: Sequence[Turn], language: Language) -> Turn:

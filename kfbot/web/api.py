@@ -14,7 +14,6 @@ from pydantic_core import PydanticCustomError
 from kfbot.application import API_CHANNEL, Application
 from kfbot.conversation import Case, Conversation, State
 from kfbot.errors import ConversationChanged
-from kfbot.messages import ConversationId
 from kfbot.store.conversations import ConversationSummary
 from kfbot.store.transcripts import TranscriptMessage
 
@@ -124,23 +123,18 @@ class Api:
         return success(data)
 
     async def conversations(self, request: web.Request) -> web.Response:
-        """List conversations by state, the longest waiting first; or the one of a chat."""
+        """List conversations by state, the longest waiting first; or all those of a chat."""
         named = request.query.get("state", "waiting,agent").split(",")
         try:
             states = [State(name) for name in named]
         except ValueError:
             raise BadRequest(f"state: one of {', '.join(State)}") from None
-        if "chat" in request.query:
-            return await self._conversation_of(
-                ConversationId(request.query.get("channel", API_CHANNEL), request.query["chat"])
-            )
-        listed = await self._application.conversations.list(states)
+        if (chat := request.query.get("chat")) is not None:
+            channel = request.query.get("channel", API_CHANNEL)
+            listed = await self._application.conversations.in_chat(channel, chat)
+        else:
+            listed = await self._application.conversations.list(states)
         return success([_summary_data(summary) for summary in listed])
-
-    async def _conversation_of(self, address: ConversationId) -> web.Response:
-        """The conversation at an address, in whatever state, as a list of none or one."""
-        found = await self._application.conversations.find(address)
-        return success([] if found is None else [_state_data(found)])
 
     async def conversation(self, request: web.Request) -> web.Response:
         """One conversation with its transcript, internal notes included."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from aiohttp import web
 
 from kfbot.adapter import ChannelAdapter, WebhookRequest
 from kfbot.application import Application
-from kfbot.conversation import Language
+from kfbot.conversation import Conversation, Language, bot_may_speak
 from kfbot.errors import StoreUnavailable
 from kfbot.knowledge_base import NOTHING
 from kfbot.messages import ConversationId
@@ -27,6 +28,7 @@ from kfbot.texts import texts
 from kfbot.web.access import Refused, Visitors, check_same_origin
 from kfbot.web.api import number
 from kfbot.web.limits import Streams
+from kfbot.web.senders import Proxies
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Chat:
     def __init__(self, application: Application, visitors: Visitors) -> None:
         self._application = application
         self._visitors = visitors
+        self._proxies = Proxies(application.settings.web.trusted_proxies)
         #: Closed when the server stops: open pushes end, and pages connect again.
         self.streams = Streams()
 
@@ -121,13 +124,12 @@ class Chat:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Push the transcript after Last-Event-ID, then what comes, until either side leaves."""
         visitor = self._known(request)
-        with self.streams.opened(visitor) as end:
+        with self.streams.opened(visitor, self._proxies.stranger_of(request)) as end:
             return await self._pushed(request, visitor, end)
 
     async def _pushed(
         self, request: web.Request, visitor: str, end: asyncio.Event
     ) -> web.StreamResponse:
-        seen = request.headers.get("Last-Event-ID") or request.query.get("after") or ""
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream; charset=utf-8",
@@ -137,7 +139,8 @@ class Chat:
             }
         )
         await response.prepare(request)
-        push = _Push(self._application, response, visitor, after=number(seen) or 0)
+        seen = request.headers.get("Last-Event-ID") or request.query.get("after") or ""
+        push = _Push(self._application, response, visitor, _Mark.read(seen))
         try:
             await push.run(end)
         except ConnectionResetError:
@@ -157,6 +160,27 @@ class Chat:
         return self._application.channels[WEB_CHANNEL]
 
 
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """How far a page has read: the id of an event, "<conversation>-<message>".
+
+    Messages of one conversation are numbered upwards. Those of the next one, after an erasure,
+    may get the same numbers again; a conversation never does.
+    """
+
+    conversation: int = 0
+    message: int = 0
+
+    @classmethod
+    def read(cls, text: str) -> _Mark:
+        """What an id says; anything else says that nothing was read."""
+        conversation, _, message = text.partition("-")
+        return cls(number(conversation) or 0, number(message) or 0)
+
+    def __str__(self) -> str:
+        return f"{self.conversation}-{self.message}"
+
+
 class _Push:
     """One open page: what it has seen, and what it gets next."""
 
@@ -165,12 +189,12 @@ class _Push:
         application: Application,
         response: web.StreamResponse,
         visitor: str,
-        after: int,
+        seen: _Mark,
     ) -> None:
         self._application = application
         self._response = response
         self._address = ConversationId(WEB_CHANNEL, visitor)
-        self._after = after
+        self._seen = seen
         self._owner: tuple[str, str | None] | None = None
         #: What the page shows of an answer that is being written.
         self._draft = ""
@@ -181,6 +205,12 @@ class _Push:
             conversation_notice(conversation.id) if conversation else chat_notice(self._address)
         )
         known = conversation.id if conversation else 0
+        if self._seen.conversation not in (0, known):
+            # What the page shows was erased, while it was open or away.
+            self._owner, self._draft = None, ""
+            await self._write("erased", {})
+        if self._seen.conversation != known:
+            self._seen = _Mark(known)
         typing = typing_notice(known)
         with (
             self._application.changes.watching(notice, draft_notice(known)) as event,
@@ -196,11 +226,6 @@ class _Push:
                     await self._write("typing", {})
                 event.clear()
                 current = await self._catch_up()
-        if known:
-            # It was erased: the next one may count its messages anew, of which the page would
-            # think that it shows them.
-            self._after, self._owner, self._draft = 0, None, ""
-            await self._write("erased", {})
         await self.run(closing)
 
     async def _changed(self, *events: asyncio.Event) -> bool:
@@ -220,39 +245,48 @@ class _Push:
                 wait.cancel()
 
     async def _catch_up(self) -> int:
-        """Write what is new; returns the number of the conversation, 0 where there is none."""
+        """Write what is new in the conversation of the mark.
+
+        Returns the number of that which is there now, 0 for none.
+        """
         conversation = await self._application.conversations.find(self._address)
         if conversation is None:
             return 0
+        if conversation.id != self._seen.conversation:
+            return conversation.id
         # Before the messages: one that takes its place is then among them.
         draft = await self._application.transcripts.draft(conversation.id)
         messages = await self._application.transcripts.transcript(
-            conversation.id, after=self._after
+            conversation.id, after=self._seen.message
         )
         for message in messages:
-            await self._write("message", _page_message(message), event_id=message.id)
-            self._after = message.id
-        owner = (str(conversation.state), conversation.agent)
-        state = {"state": owner[0], "agent": conversation.agent}
-        if owner != self._owner:
-            self._owner = owner
-            if conversation.agent is not None:
-                state["agent"] = await self._application.desk.agents.shown_as(conversation.agent)
-            await self._write("state", state)
+            self._seen = _Mark(conversation.id, message.id)
+            await self._write("message", _page_message(message), self._seen)
+        await self._tell_owner(conversation)
         if any(message.role == "bot" for message in messages):
             # The page has put it in the place of what it showed.
             self._draft = draft = ""
         if draft != self._draft:
             self._draft = draft
             await self._write("draft", {"text": draft})
-        elif messages and messages[-1].role == "customer" and owner[0] in ("bot", "closed"):
+        elif messages and messages[-1].role == "customer" and bot_may_speak(conversation):
             await self._write("typing", {})
         return conversation.id
 
-    async def _write(self, name: str, data: dict[str, Any], event_id: int | None = None) -> None:
+    async def _tell_owner(self, conversation: Conversation) -> None:
+        """Write whose the conversation is, where that is news."""
+        owner = (str(conversation.state), conversation.agent)
+        if owner == self._owner:
+            return
+        self._owner, (state, agent) = owner, owner
+        if agent is not None:
+            agent = await self._application.desk.agents.shown_as(agent)
+        await self._write("state", {"state": state, "agent": agent})
+
+    async def _write(self, name: str, data: dict[str, Any], mark: _Mark | None = None) -> None:
         lines = [f"event: {name}", f"data: {json.dumps(data, ensure_ascii=False)}"]
-        if event_id is not None:
-            lines.insert(0, f"id: {event_id}")
+        if mark is not None:
+            lines.insert(0, f"id: {mark}")
         await self._response.write(("\n".join(lines) + "\n\n").encode())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -60,7 +61,8 @@ def server_options() -> dict[str, Any]:
 
 
 class Streams:
-    """The open streams of chat pages: of one visitor the newest, of all so many as there is room.
+    """The open streams of chat pages: of one visitor the newest, of all so many as there is room,
+    of one address half of that.
 
     Each is a descriptor, and those are needed by webhooks and the database too: so no more than
     half of them.
@@ -73,17 +75,24 @@ class Streams:
         #: By visitor, what ends each stream; the oldest first.
         self._open: dict[str, list[asyncio.Event]] = {}
         self._count = 0
+        self._at: Counter[str | None] = Counter()
         self._is_closed = False
 
     @contextmanager
-    def opened(self, visitor: str) -> Iterator[asyncio.Event]:
+    def opened(self, visitor: str, address: str | None) -> Iterator[asyncio.Event]:
         """A stream; the event says that it has to end.
 
+        Args:
+            address: Of the visitor; None: nobody knows.
+
         Raises:
-            Refused: 503 where all visitors together have too many.
+            Refused: 503 where all visitors together have too many, 429 those of one address.
         """
         if self._count >= self._most:
             raise Refused(503, "too many pages are open now: try again soon")
+        # Visitors cost nothing: one address could be all of them. Half is room for a company.
+        if address is not None and self._at[address] >= self._most // 2:
+            raise Refused(429, "too many pages are open at your address: close some")
         end = asyncio.Event()
         if self._is_closed:
             end.set()
@@ -93,10 +102,14 @@ class Streams:
             old.set()
         theirs.append(end)
         self._count += 1
+        self._at[address] += 1
         try:
             yield end
         finally:
             self._count -= 1
+            self._at[address] -= 1
+            if not self._at[address]:
+                del self._at[address]
             theirs.remove(end)
             if not theirs:
                 self._open.pop(visitor, None)

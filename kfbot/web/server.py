@@ -40,6 +40,7 @@ from kfbot.web.dead_letters import DeadLetterApi
 from kfbot.web.desk import Desk
 from kfbot.web.desk.page import PRIVATE
 from kfbot.web.event_deliveries import EventDeliveryApi
+from kfbot.web.health import Health
 from kfbot.web.knowledge import KnowledgeApi
 from kfbot.web.limits import in_time, server_options
 from kfbot.web.uploads import UploadApi
@@ -50,8 +51,6 @@ logger = logging.getLogger(__name__)
 
 #: Larger bodies are refused before they are read.
 LARGEST_BODY = 1024 * 1024
-#: A server that cannot find anything for so long cannot answer.
-HEALTH_TIMEOUT_SECONDS = 5.0
 #: Requests that are still being answered get so long when the server stops.
 SHUTDOWN_SECONDS = 3.0
 #: What the API can do is no secret.
@@ -130,16 +129,12 @@ def create_app(
     app.on_shutdown.append(webhooks.close)
     watching = Watching(application, access)
     app.on_shutdown.append(watching.close)
-
-    async def health(request: web.Request) -> web.StreamResponse:
-        async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
-            await application.knowledge.search("health")
-        return web.json_response({"status": "ok"})
-
+    health = Health(application.knowledge)
+    app.on_shutdown.append(health.close)
     app.add_routes(
         [
             web.get("/", _to_chat),
-            web.get("/healthz", health),
+            web.get("/healthz", health.check),
             web.get(DESCRIPTION, _describe),
             web.route("*", "/webhooks/{channel}", webhooks.receive),
             web.route("*", "/webhooks/{channel}/{path:.+}", webhooks.receive),

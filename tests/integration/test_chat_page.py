@@ -577,3 +577,24 @@ async def test_an_erased_conversation_leaves_the_page_and_the_next_one_is_shown(
     await expect(chat.page.locator("#app")).not_to_have_class(re.compile("loading"))
     await chat.say(FREIGHT)
     await chat.sees(FREIGHT, ENTRIES[FREIGHT])
+
+
+async def test_a_page_that_is_offline_during_an_erasure_shows_what_comes_after_it(
+    chat: ChatPage,
+) -> None:
+    await chat.say(QUESTION)
+    await chat.sees(QUESTION, REFUND)
+    other = ChatPage(await chat.page.context.new_page(), chat.bot)
+    await other.open()
+    [name] = await chat.bot.database.read(
+        lambda c: c.execute(sa.select(tables.conversation_alias.c.chat)).scalars().all()
+    )
+    # As for a page in the browser's back-forward memory: it has no stream, and comes back.
+    await chat.page.evaluate("window.dispatchEvent(new Event('pagehide'))")
+    await chat.bot.application.privacy.erase("web", name, actor="command")
+    await expect(other.texts).to_have_count(0)
+    await other.say(FREIGHT)
+    await other.sees(FREIGHT, ENTRIES[FREIGHT])
+    await expect(chat.texts).to_have_text([QUESTION, REFUND])
+    await chat.page.evaluate("window.dispatchEvent(new Event('online'))")
+    await chat.sees(FREIGHT, ENTRIES[FREIGHT])

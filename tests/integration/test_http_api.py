@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from kfbot.errors import ChannelUnauthorized, SettingsError
+from kfbot.knowledge_base import Retrieval
 from kfbot.messages import ConversationId, MessageReceived, Sender
-from kfbot.testing import FakeAdapter
+from kfbot.store.conversations import add_address
+from kfbot.testing import FakeAdapter, FakeKnowledgeBase
+from kfbot.web import health
 from tests.conftest import Clock
 from tests.integration.conftest import ANSWER_FIELDS, DOUBTFUL, ENTRIES, Served, ServedBot
 
@@ -308,6 +311,35 @@ async def test_conversations_are_looked_up_by_their_chat(bot: ServedBot) -> None
         assert (await bot.get("/api/v1/conversations", params=params))[1]["data"] == []
 
 
+async def test_all_conversations_of_a_chat_are_found_by_it(served: Served, clock: Clock) -> None:
+    shop = FakeAdapter("shop")
+    async with served(channels={"shop": shop}, clock=clock) as bot:
+        places = [("group", None, None), ("group", "topic-1", None), ("group", None, "kim")]
+        for number, place in enumerate([*places, ("other", "topic-1", None)]):
+            event = MessageReceived(
+                event_id=f"e-{number}",
+                conversation=ConversationId("shop", *place),
+                message_id=f"m-{number}",
+                sender=Sender("kim"),
+                sent_at=clock(),
+                text=QUESTION["query"],
+            )
+            await bot.application.inbox.accept(event)
+        await bot.quiet()
+        query = {"channel": "shop", "chat": "group"}
+        _, body = await bot.get("/api/v1/conversations", params=query)
+        ids = {one["id"] for one in body["data"]}
+        assert len(ids) == 3
+        assert [one["last_text"] for one in body["data"]] == [QUESTION["query"]] * 3
+        # One that moved is found by both names, once.
+        number, moved = min(ids), ConversationId("shop", "renamed")
+        await bot.database.write(lambda c: add_address(c, number, moved))
+        for chat in ("group", "renamed"):
+            params = {"channel": "shop", "chat": chat}
+            _, body = await bot.get("/api/v1/conversations", params=params)
+            assert [one["id"] for one in body["data"]].count(number) == 1
+
+
 async def test_an_unknown_state_is_refused(bot: ServedBot) -> None:
     for state in ("asleep", "", "bot,"):
         assert "state" in assert_refused(await bot.get(f"/api/v1/conversations?state={state}"), 400)
@@ -456,6 +488,60 @@ async def test_health_is_good_while_questions_are_answered(bot: ServedBot) -> No
     assert await bot.get("/healthz") == (200, {"status": "ok"})
     status, body = await bot.get("/readyz")
     assert (status, body["status"], body["reasons"]) == (200, "ok", [])
+
+
+async def test_however_many_ask_for_health_there_is_one_search(
+    monkeypatch: pytest.MonkeyPatch, bot: ServedBot
+) -> None:
+    monkeypatch.setattr(health, "KEPT_SECONDS", 3600.0)
+    answers = await asyncio.gather(*(bot.get("/healthz") for _ in range(20)))
+    assert answers == [(200, {"status": "ok"})] * 20
+    assert bot.knowledge.searched == ["health"]
+
+
+async def test_health_is_bad_as_soon_as_its_verdict_is_old_and_nothing_is_found(
+    monkeypatch: pytest.MonkeyPatch, bot: ServedBot
+) -> None:
+    monkeypatch.setattr(health, "KEPT_SECONDS", 0.0)
+    for broken, status in ((False, 200), (True, 503), (True, 503), (False, 200)):
+        bot.knowledge.broken = broken
+        assert (await bot.get("/healthz"))[0] == status
+
+
+class HeldBase(FakeKnowledgeBase):
+    """Finds something once it is allowed to."""
+
+    def __init__(self) -> None:
+        super().__init__(ENTRIES)
+        self.asked, self.allowed = asyncio.Event(), asyncio.Event()
+
+    async def search(self, query: str, **options: Any) -> Retrieval:
+        self.asked.set()
+        await self.allowed.wait()
+        return await super().search(query, **options)
+
+
+async def test_health_is_bad_while_a_search_does_not_come_to_an_end(
+    monkeypatch: pytest.MonkeyPatch, served: Served
+) -> None:
+    monkeypatch.setattr(health, "SEARCH_SECONDS", 0.0)
+    async with served(base=HeldBase()) as bot:
+        assert_refused(await bot.get("/healthz"), 503)
+
+
+async def test_who_asks_for_health_and_hangs_up_takes_it_from_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, served: Served
+) -> None:
+    monkeypatch.setattr(health, "KEPT_SECONDS", 3600.0)
+    base = HeldBase()
+    async with served(base=base) as bot:
+        impatient = asyncio.create_task(bot.get("/healthz"))
+        await base.asked.wait()
+        impatient.cancel()
+        await asyncio.gather(impatient, return_exceptions=True)
+        base.allowed.set()
+        assert (await bot.get("/healthz"))[0] == 200
+    assert base.searched == ["health"]
 
 
 async def test_readiness_is_degraded_while_a_channels_credentials_are_refused(

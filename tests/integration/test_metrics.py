@@ -173,6 +173,27 @@ async def test_what_an_agent_says_instead_is_no_reply_of_the_bots(
     assert grown.by("kfbot_first_reply_seconds_count", channel="shop") == 0
 
 
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_a_reply_that_never_came_is_forgotten_and_nothing_is_timed_by_it(
+    served: Served, clock: Clock, given_up: bool
+) -> None:
+    busy, blocked = ChannelUnavailable("shop", "busy"), MessageRejected("shop", "blocked")
+    async with shop_of(served, clock, failures=[blocked if given_up else busy]) as bot:
+        grown = await since_now(bot)
+        await bot.application.inbox.accept(said(QUESTION, 1, clock))
+        await bot.quiet()
+        place = f"/api/v1/conversations/{await bot.id_of('chat-1', 'shop')}"
+        await bot.post(f"{place}/claim", {"agent": "ann"})
+        clock.advance(minutes=15)
+        await bot.quiet()
+        # The bot says that it is back.
+        await bot.post(f"{place}/handback", {"agent": "ann"})
+        await bot.quiet()
+        await grown.look()
+    assert grown.by("kfbot_messages_sent_total", channel="shop") == 1
+    assert grown.by("kfbot_first_reply_seconds_count", channel="shop") == 0
+
+
 async def test_what_is_given_up_is_counted_and_stays_to_be_seen(
     served: Served, clock: Clock
 ) -> None:

@@ -260,7 +260,7 @@ async def test_a_message_on_its_way_at_a_kill_is_sent_again_under_the_same_id(
     database_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def killed(*_: object) -> bool:
-        raise StoreUnavailable("killed between the platform and the store")
+        raise RuntimeError("killed between the platform and the store")
 
     channel = FakeAdapter()
     with monkeypatch.context() as patch:
@@ -276,6 +276,25 @@ async def test_a_message_on_its_way_at_a_kill_is_sent_again_under_the_same_id(
         async with staged(database, clock, channel) as stage:
             await later(stage, seconds=1)
     assert channel.sent == [*before, sent]
+
+
+async def test_what_the_platform_took_is_not_sent_again_because_the_store_was_away(
+    stage: Stage, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, failures = MessageStore.sent, [StoreUnavailable("locked")] * 3
+
+    async def away(messages: MessageStore, *given: Any) -> bool:
+        if failures:
+            raise failures.pop()
+        return await record(messages, *given)
+
+    monkeypatch.setattr(MessageStore, "sent", away)
+    monkeypatch.setattr("kfbot.outbox.RECORD_AGAIN_SECONDS", 0)
+    await stage.customer_says(REFUND)
+    await later(stage, minutes=11)
+    assert failures == []
+    assert texts(stage) == ["Within 2 business days."]
+    assert await outbox_states(database) == ["sent"]
 
 
 # Privacy

@@ -74,14 +74,18 @@ async def test_an_event_is_one_trace_from_its_acceptance_to_the_reply(
         await bot.application.inbox.accept(said(QUESTION, clock))
         await bot.quiet()
     spans = by_name(exporter)
-    assert set(spans) == {"accept", "turn", "search", "commit", "send"}
+    assert set(spans) == {"accept", "turn", "decide", "search", "commit", "send"}
     assert len({one.get_span_context().trace_id for one in spans.values()}) == 1
     assert parent_of(spans["accept"]) is None
     assert parent_of(spans["turn"]) == id_of(spans["accept"])
-    assert parent_of(spans["search"]) == id_of(spans["turn"])
+    assert parent_of(spans["decide"]) == id_of(spans["turn"])
+    assert parent_of(spans["search"]) == id_of(spans["decide"])
     assert parent_of(spans["commit"]) == id_of(spans["turn"])
     assert parent_of(spans["send"]) == id_of(spans["accept"])
+    decided = dict(spans["decide"].attributes or {})
+    assert decided["kfbot.decision"] == "answer"
     noted = dict(spans["turn"].attributes or {})
+    assert decided["kfbot.confidence"] == noted["kfbot.confidence"]
     assert noted["kfbot.decision"] == "answer"
     assert noted["kfbot.knowledge_base"] == "fake"
     assert noted["kfbot.channel"] == "shop"
@@ -99,6 +103,7 @@ async def test_a_chat_model_has_spans_of_its_own(served: Served, clock: Clock) -
         await bot.quiet()
     spans = by_name(exporter)
     assert parent_of(spans["write"]) == id_of(spans["turn"])
+    assert spans["decide"].end_time <= spans["write"].start_time
 
 
 async def test_no_words_and_no_names_are_in_a_trace(served: Served, clock: Clock) -> None:

@@ -154,13 +154,60 @@ async def test_the_streams_of_all_visitors_leave_descriptors_for_the_rest() -> N
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     with ExitStack() as stack:
         for number in range(300):
-            stack.enter_context(streams.opened(f"visitor-{number}"))
-        with pytest.raises(Refused, match="try again") as caught, streams.opened("one more"):
+            stack.enter_context(streams.opened(f"visitor-{number}", None))
+        refused = pytest.raises(Refused, match="try again")
+        with refused as caught, streams.opened("one more", "10.0.0.7"):
             pass
         assert caught.value.status == 503
-    with streams.opened("one more") as end:
+    with streams.opened("one more", None) as end:
         assert not end.is_set()
         streams.close()
         assert end.is_set()
-    with streams.opened("late") as end:
+    with streams.opened("late", None) as end:
         assert end.is_set()
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [["10.0.0.7"] * 4, [f"2001:db8::{number}" for number in range(4)]],  # One /64.
+)
+async def test_one_sender_gets_half_of_the_streams_with_however_many_cookies(
+    monkeypatch: pytest.MonkeyPatch, served: Served, addresses: list[str]
+) -> None:
+    monkeypatch.setattr(limits, "MOST_STREAMS", 6)
+    async with served() as bot, AsyncExitStack() as stack:
+
+        async def stream(address: str) -> int:
+            """The status of one more visitor's; it stays open."""
+            async with bot.http.get(f"{bot.url}/chat") as page:
+                cookie = page.headers["Set-Cookie"].partition(";")[0]
+            headers = {"Cookie": cookie, "X-Forwarded-For": f"6.6.6.6, {address}"}
+            opening = bot.http.get(f"{bot.url}/chat/events", headers=headers)
+            return (await stack.enter_async_context(opening)).status
+
+        assert [await stream(one) for one in addresses] == [200] * 3 + [429]
+        assert await stream("10.0.0.8") == 200
+
+
+async def test_a_place_that_is_free_again_is_for_the_same_address_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MOST_STREAMS", 2)
+    streams = Streams()
+    for _ in range(2):
+        with streams.opened("one", "10.0.0.7"):
+            with pytest.raises(Refused) as caught, streams.opened("other", "10.0.0.7"):
+                pass
+            assert caught.value.status == 429
+
+
+async def test_visitors_whom_a_proxy_does_not_tell_apart_are_no_single_sender(
+    monkeypatch: pytest.MonkeyPatch, served: Served
+) -> None:
+    monkeypatch.setattr(limits, "MOST_STREAMS", 2)
+    async with served() as bot, AsyncExitStack() as stack:
+        for expected in (200, 200, 503):
+            async with bot.http.get(f"{bot.url}/chat") as page:
+                cookie = {"Cookie": page.headers["Set-Cookie"].partition(";")[0]}
+            opening = bot.http.get(f"{bot.url}/chat/events", headers=cookie)
+            assert (await stack.enter_async_context(opening)).status == expected

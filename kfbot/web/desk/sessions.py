@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import secrets
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -17,6 +15,7 @@ from kfbot.store.agents import AgentStore
 from kfbot.store.sign_ins import WHOLE_LIFE, SignInStore, Source
 from kfbot.web.access import Refused, came_through_proxy, check_same_machine, check_same_origin
 from kfbot.web.neighbours import is_a_service
+from kfbot.web.senders import Proxies
 
 COOKIE = "kfbot_desk"
 CSRF_HEADER = "X-CSRF-Token"
@@ -43,7 +42,7 @@ class Sessions:
     ) -> None:
         self._agents = agents
         self._sign_ins = sign_ins
-        self._proxies = [ipaddress.ip_network(one) for one in trusted_proxies]
+        self._proxies = Proxies(trusted_proxies)
         self.passwords = Passwords()
 
     async def agent_of(self, request: web.Request) -> Agent:
@@ -144,26 +143,12 @@ class Sessions:
     def _sources(self, request: web.Request, name: str) -> tuple[Source, Source]:
         return (
             Source("name", name, _FAILURES_OF_NAME),
-            Source("address", self._address(request), _FAILURES_OF_ADDRESS),
+            Source("address", self._proxies.sender_of(request), _FAILURES_OF_ADDRESS),
         )
 
     async def _attempt(self, sources: Sequence[Source]) -> None:
         if (wait := await self._sign_ins.attempt(sources)) is not None:
             raise LockedOut(max(1, round(wait.total_seconds())))
-
-    def _address(self, request: web.Request) -> str:
-        """Where a request comes from: the last address that no proxy of ours has."""
-        # A proxy may add a line of its own below the one that a guesser made up.
-        lines = request.headers.getall("X-Forwarded-For", ())
-        way = [one.strip() for one in ",".join(lines).split(",")]
-        address = request.remote or ""
-        while self._is_proxy(address) and way and way[-1]:
-            address = way.pop()
-        return _network_of(address)
-
-    def _is_proxy(self, address: str) -> bool:
-        found = _ip_of(address)
-        return found is not None and any(found in network for network in self._proxies)
 
 
 def check_sender(request: web.Request) -> None:
@@ -210,27 +195,3 @@ def _is_of_a_service(request: web.Request) -> bool:
 def _is_https(request: web.Request) -> bool:
     scheme = request.headers.get("X-Forwarded-Proto", request.scheme).split(",")[0]
     return scheme.strip().lower() == "https"
-
-
-def _network_of(address: str) -> str:
-    """What one sender has: an IPv4 address, or the /64 that every IPv6 customer gets."""
-    found = _ip_of(address)
-    if found is None:
-        return address[:64]
-    if found.version == 4:
-        return str(found)
-    return str(ipaddress.ip_network((found, 64), strict=False))
-
-
-def _ip_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a proxy or a socket named; None for what is none."""
-    try:
-        found = ipaddress.ip_address(text)
-    except ValueError:
-        # Some proxies write the port with it, another one for every connection.
-        try:
-            found = ipaddress.ip_address(urlsplit(f"//{text}").hostname or "")
-        except ValueError:
-            return None
-    # Where one socket takes both, IPv4 comes in IPv6's clothes: all of it is one /64.
-    return found.ipv4_mapped or found if found.version == 6 else found

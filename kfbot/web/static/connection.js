@@ -8,7 +8,8 @@ export class Connection {
   /** `handlers` has a function for each event, and `online(isOnline)`. */
   constructor(handlers) {
     this.handlers = handlers;
-    this.lastId = 0;
+    // The id of the last message's event: where to go on.
+    this.mark = "";
     this.failures = 0;
     this.source = null;
     this.timer = null;
@@ -23,7 +24,7 @@ export class Connection {
   open() {
     clearTimeout(this.timer);
     this.source?.close();
-    const source = new EventSource(`/chat/events?after=${this.lastId}`);
+    const source = new EventSource(`/chat/events?after=${this.mark}`);
     this.source = source;
     source.addEventListener("open", () => this.#opened());
     source.addEventListener("error", () => this.#lost(source));
@@ -39,7 +40,7 @@ export class Connection {
     } catch {
       return; // A broken event must not stop those after it.
     }
-    if (name === "message") this.lastId = Math.max(this.lastId, Number(data.id) || 0);
+    if (name === "message") this.mark = event.lastEventId;
     this.handlers[name](data);
   }
 
