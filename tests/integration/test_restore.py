@@ -241,6 +241,9 @@ def test_going_back_is_restoring_the_copy(earlier: Settings) -> None:
     [copy] = (earlier.data_dir / "backups").iterdir()
     note(earlier.data_dir / "kfbot.sqlite3", "Bob")
     restore(earlier.database_url, copy, NOW)
+    # As the earlier version, which refuses a newer schema, finds it.
+    with closing(sqlite3.connect(earlier.data_dir / "kfbot.sqlite3")) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0009",)
     asyncio.run(opened(earlier, []))
     assert known(earlier.data_dir / "kfbot.sqlite3") == ["Ann"]
 
