@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import sqlalchemy as sa
 from aiohttp import web
 from markdown_it import MarkdownIt
+from numpy.typing import NDArray
 
 from adapters.chatwoot.rendering import to_body
 from adapters.discord.rendering import content_of as discord_content
@@ -47,7 +49,7 @@ from kfbot.store import tables
 from kfbot.store.chunks import KnowledgeStore
 from kfbot.store.engine import Database
 from kfbot.testing import FakeAdapter
-from knowledge.embedding import open_embedder
+from knowledge.embedding import Embedder, open_embedder
 from knowledge.intake import intake_of
 from knowledge.load import Knowledge
 from tests.adversarial.injection import ANOTHER, CASES, Case, write_knowledge
@@ -230,11 +232,26 @@ def _settings(folder: Path, url: str, max_wrong_percent: float = 5.0) -> Setting
     )  # fmt: skip
 
 
+class _Remembering:
+    """Embeds a question once: several bots are asked the same."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._known: dict[str, NDArray[np.float32]] = {}
+        self.key, self.dimensions = embedder.key, embedder.dimensions
+        self.embed_passages = embedder.embed_passages
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            self._known |= zip(new, self._embedder.embed_queries(new), strict=True)
+        return np.stack([self._known[text] for text in texts])
+
+
 @asynccontextmanager
 async def knowledge_of(database: Database, folder: Path) -> AsyncIterator[Knowledge]:
     """The knowledge of all cases, loaded; with the bundled model."""
     MODEL_CACHE.mkdir(exist_ok=True)
-    embedder = await asyncio.to_thread(open_embedder, "bundled", MODEL_CACHE)
+    embedder = _Remembering(await asyncio.to_thread(open_embedder, "bundled", MODEL_CACHE))
     write_knowledge(folder)
     intakes = {
         name: intake_of(one)

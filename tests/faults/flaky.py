@@ -21,13 +21,16 @@ class Flaky:
     """Passes requests on to a server on loopback; `share` of them meet trouble.
 
     Trouble comes before a request is passed on: a bot that sends again is right to do so, and
-    nobody gets anything twice for it.
+    nobody gets anything twice for it. Where the bot gave up waiting for an answer, or was killed,
+    somebody may.
     """
 
     def __init__(self, target: str, *, seed: int = 0) -> None:
         """`target`: the server's root, as http://127.0.0.1:PORT."""
         self.share = 0.0
         self.met: Counter[str] = Counter()
+        #: Requests that arrived whose answers nobody waited for any more.
+        self.unheard = 0
         self._target = target
         self._random = random.Random(seed)
 
@@ -68,10 +71,11 @@ class Flaky:
             async with self._http.request(
                 request.method, url, data=body, headers=headers
             ) as answer:
+                said = await answer.read()
+                if request.transport is None or request.transport.is_closing():
+                    self.unheard += 1
                 return web.Response(
-                    status=answer.status,
-                    body=await answer.read(),
-                    content_type=answer.content_type,
+                    status=answer.status, body=said, content_type=answer.content_type
                 )
         except aiohttp.ClientError:
             return web.Response(status=502)

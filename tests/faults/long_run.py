@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,17 +15,18 @@ import aiohttp
 
 from kfbot.cli.load_lines import WebhookLine
 from tests.faults.checker import Fault, Verdict, check
+from tests.faults.databases import Neighboured, Postgres, SqliteFile
 from tests.faults.everybody import Agent, Everybody
 from tests.faults.sampling import (
     Growth,
     Sample,
     growth,
     in_ms,
-    megabytes,
     of_process,
     plot,
     write_csv,
 )
+from tests.load.lines import StandInLine
 from tests.load.scene import Loaded, loaded
 
 #: Of what the bot sends to the platforms, so much meets trouble at bad times.
@@ -43,7 +42,7 @@ class Course:
     #: Between two questions of a customer, on average.
     pause_seconds: float
     patience_seconds: float = 180.0
-    #: The database is another program's for so long; the bot waits 5 s for it.
+    #: The database is another program's for so long; on SQLite the bot waits 5 s for it.
     locked_seconds: float = 8.0
 
 
@@ -57,8 +56,8 @@ class Outcome:
     samples: Sequence[Sample]
     #: When which faults were injected, in seconds from the start.
     marks: dict[str, list[float]]
-    #: Those on which somebody was answered.
-    channels: frozenset[str]
+    #: Channels on which nobody was answered.
+    silent: frozenset[str]
     agent_rounds: int
     agent_faults: Sequence[str]
     exit_status: int
@@ -66,6 +65,8 @@ class Outcome:
     rows: dict[str, int]
     #: What customers' platforms met instead of an acknowledgement.
     failures: dict[str, int]
+    #: Requests to platforms that arrived, and whose answers the bot did not hear.
+    unheard: int
     tail: str
 
     def __str__(self) -> str:
@@ -77,7 +78,7 @@ class Outcome:
             f"injected: {injected}",
             f"agent: {self.agent_rounds} rounds, {len(self.agent_faults)} faults",
             *self.agent_faults[:5],
-            f"not acknowledged at first: {self.failures}",
+            f"not acknowledged at first: {self.failures}; not heard by the bot: {self.unheard}",
             f"at the end: RSS {last.rss_mb:.0f} MB, {last.files} files, {last.threads} threads",
             f"growth after warm-up: {self.growth}",
             f"database {last.database_mb:.1f} MB, {per_turn:.1f} kB a question: {self.rows}",
@@ -88,6 +89,7 @@ class Outcome:
 @dataclass
 class _Run:
     scene: Loaded
+    database: Neighboured
     everybody: Everybody
     agent: Agent
     course: Course
@@ -130,15 +132,7 @@ class _Run:
     async def lock(self) -> None:
         """Another program keeps the database for itself."""
         self.marks["database locked"].append(self.passed())
-
-        def hold() -> None:
-            with closing(sqlite3.connect(self.scene.database, timeout=30)) as other:
-                other.isolation_level = None
-                other.execute("BEGIN IMMEDIATE")
-                time.sleep(self.course.locked_seconds)
-                other.execute("ROLLBACK")
-
-        await asyncio.to_thread(hold)
+        await self.database.lock(self.course.locked_seconds)
 
     async def reload(self) -> None:
         """Load the knowledge again, with one more entry."""
@@ -160,39 +154,49 @@ class _Run:
         """Take samples, as a person would look at a dashboard."""
         while True:
             await asyncio.sleep(max(self.course.seconds / 240, 0.5))
-            self.sample()
+            await self.sample()
 
-    def sample(self) -> None:
+    async def sample(self) -> None:
+        database_mb = round(await self.database.megabytes(), 2)
         everybody, pid = self.everybody, self.scene.server.pid
-        rss, files, threads = of_process(pid)
+        rss, files, threads = of_process(pid, self.scene.server.port)
         acks, answers = everybody.acks, everybody.answers
         everybody.acks, everybody.answers = [], []
         self.samples.append(
             Sample(
                 at_seconds=round(self.passed(), 1), pid=pid, rss_mb=round(rss, 1),
                 files=files, threads=threads,
-                database_mb=round(megabytes(self.scene.database), 2),
-                asked=len(everybody.questions),
+                database_mb=database_mb, asked=len(everybody.questions),
                 ack_p50=in_ms(acks, 50), ack_p99=in_ms(acks, 99),
                 answer_p50=in_ms(answers, 50), answer_p99=in_ms(answers, 99),
             )
         )  # fmt: skip
 
 
-async def long_run(folder: Path, course: Course, *, out: Path | None = None) -> Outcome:
+async def long_run(
+    folder: Path,
+    course: Course,
+    *,
+    further: Sequence[StandInLine] = (),
+    database_url: str | None = None,
+    out: Path | None = None,
+) -> Outcome:
     """Run, and judge.
 
     Args:
+        further: Lines beside those that every run has.
+        database_url: Of an empty PostgreSQL database; None: a SQLite file.
         out: A folder that takes soak.csv and soak.png.
     """
-    async with loaded(folder, flaky=True) as scene:
+    async with loaded(folder, flaky=True, further=further, database_url=database_url) as scene:
         lines = scene.lines
         webhook = next(line for line in lines if isinstance(line, WebhookLine))
         everybody = Everybody(
             lines, pause_seconds=course.pause_seconds, patience=course.patience_seconds
         )
         agent = Agent(everybody, webhook, webhook.chat_name("{}"), scene.server.url)
-        run = _Run(scene, everybody, agent, course)
+        database = SqliteFile(scene.database) if database_url is None else Postgres(database_url)
+        run = _Run(scene, database, everybody, agent, course)
         for line in lines:
             await line.open()
         try:
@@ -223,33 +227,25 @@ async def _for_a_while(run: _Run) -> None:
             task.result()
     await run.everybody.leave()
     looking.cancel()
-    run.sample()
+    await run.sample()
 
 
 async def _judged(run: _Run) -> Outcome:
     scene, everybody = run.scene, run.everybody
     status = await scene.server.stop()
+    rows = sorted((await run.database.rows()).items(), key=lambda one: -one[1])
     return Outcome(
         verdict=check(everybody.questions, everybody.got, run.kills),
         growth=growth(run.samples),
         samples=run.samples,
         marks=dict(run.marks),
-        channels=frozenset(one.chat.rpartition("-")[0] for one in everybody.got),
+        silent=frozenset(line.name for line in scene.lines)
+        - {one.chat.rpartition("-")[0] for one in everybody.got},
         agent_rounds=run.agent.rounds,
         agent_faults=run.agent.faults,
         exit_status=status,
-        rows=_rows(scene.database),
+        rows=dict(rows[:8]),
         failures=dict(everybody.failures),
+        unheard=sum(flaky.unheard for flaky in scene.flakies),
         tail=scene.server.tail(),
     )
-
-
-def _rows(database: Path) -> dict[str, int]:
-    with closing(sqlite3.connect(database)) as connection:
-        query = "SELECT name FROM sqlite_master WHERE type = 'table'"
-        names = [name for (name,) in connection.execute(query)]
-        counts = {
-            name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
-            for name in names
-        }
-    return dict(sorted(counts.items(), key=lambda one: -one[1])[:8])

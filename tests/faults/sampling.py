@@ -11,6 +11,9 @@ from statistics import median
 
 from kfbot.cli.load_measuring import percentile
 
+#: Of a connection, in /proc/net/tcp.
+_ESTABLISHED = "01"
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -20,6 +23,7 @@ class Sample:
     #: Tells one process from the next.
     pid: int
     rss_mb: float
+    #: Without the connections that customers keep open.
     files: int
     threads: int
     database_mb: float
@@ -30,15 +34,39 @@ class Sample:
     answer_p99: float
 
 
-def of_process(pid: int) -> tuple[float, int, int]:
-    """RSS in MB, open files and threads; zeros of a process that is gone."""
+def of_process(pid: int, port: int) -> tuple[float, int, int]:
+    """RSS in MB, open files and threads; zeros of a process that is gone.
+
+    Args:
+        port: It serves there. Connections that were opened to it and that the other end keeps
+            open are not its own files: how many those are is up to the other end.
+    """
     folder = Path("/proc") / str(pid)
     try:
         status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
-        files = len(os.listdir(folder / "fd"))
+        kept = _kept_open(folder, port)
+        files = sum(_link(file) not in kept for file in (folder / "fd").iterdir())
         return int(status["VmRSS"].split()[0]) / 1024, files, int(status["Threads"])
     except (OSError, KeyError):
         return 0.0, 0, 0
+
+
+def _kept_open(folder: Path, port: int) -> set[str]:
+    """Connections to a port that neither end has closed, as the links of files name them."""
+    rows = [line.split() for line in (folder / "net" / "tcp").read_text().splitlines()[1:]]
+    return {
+        f"socket:[{row[9]}]"
+        for row in rows
+        if row[3] == _ESTABLISHED and int(row[1].rpartition(":")[2], 16) == port
+    }
+
+
+def _link(file: Path) -> str:
+    try:
+        return os.readlink(file)
+    except OSError:
+        # Closed since the folder was read.
+        return ""
 
 
 def megabytes(database: Path) -> float:

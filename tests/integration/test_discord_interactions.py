@@ -40,8 +40,7 @@ async def test_a_question_is_repeated_at_once_and_answered_below(served: Served)
         assert not body["data"]["flags"] & 64  # Others may read the question and its answer.
         [(_, channel, said)] = await platform.until(platform.sent, 1)
         assert (channel, said["content"].split("，")[0]) == (CHANNEL, "满 99 元包邮")
-        assert platform.interactions.original is not None
-        shown = platform.interactions.original["id"]
+        shown = platform.interactions.originals[INTERACTION_TOKEN]["id"]
         assert said["message_reference"]["message_id"] == shown
         assert said["allowed_mentions"]["users"] == []
         assert platform.logins == []
@@ -240,8 +239,7 @@ async def test_by_the_gateway_a_question_is_answered_in_its_thread(served: Serve
         await platform.tell("INTERACTION_CREATE", asked)
         [(_, channel, said)] = await platform.until(platform.sent, 1)
         assert channel == THREAD
-        assert platform.interactions.original is not None
-        shown = platform.interactions.original["id"]
+        shown = platform.interactions.originals[INTERACTION_TOKEN]["id"]
         assert said["message_reference"]["message_id"] == shown
 
 

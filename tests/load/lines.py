@@ -57,10 +57,10 @@ class StandInLine(Line):
         """The stand-in took a message."""
         self.on_reply(chat - FIRST, reply)
 
-    async def post(self, body: bytes, headers: dict[str, str], **options: Any) -> None:
+    async def post(self, body: bytes, headers: dict[str, str], **options: Any) -> bytes:
         """Post what the platform would; see `posted`."""
         assert self._http is not None
-        await posted(self._http, self.url, body, headers, **options)
+        return await posted(self._http, self.url, body, headers, **options)
 
     def once(self, event: int, make: Callable[[], Any]) -> Any:
         """What is sent under this number, made the first time."""

@@ -17,10 +17,13 @@ from tests.cache import MODEL_CACHE
 from tests.faults.faq import write_faq
 from tests.faults.flaky import Flaky
 from tests.faults.servers import Server, free_port
-from tests.load.lines import stand_in_lines
+from tests.load.dingtalk_line import DingTalkLine
+from tests.load.discord_line import DiscordLine
+from tests.load.lines import StandInLine, stand_in_lines
+from tests.load.onebot_line import OneBotLine
 
 #: Settings that say where a platform is.
-_ADDRESSES = {"api_base", "base_url", "callback_url"}
+_ADDRESSES = {"api_base", "base_url", "callback_url", "homeserver"}
 SECRET = "whsec_bG9hZC1sb2FkLWxvYWQtbG9hZC1sb2Fk"
 
 
@@ -36,16 +39,24 @@ class Loaded:
 
     @property
     def database(self) -> Path:
-        """The SQLite file of the server."""
+        """The SQLite file of the server, where it has no other database."""
         return self.folder / "var" / "kfbot.sqlite3"
 
 
 @asynccontextmanager
-async def loaded(folder: Path, *, flaky: bool = False) -> AsyncIterator[Loaded]:
+async def loaded(
+    folder: Path,
+    *,
+    flaky: bool = False,
+    further: Sequence[StandInLine] = (),
+    database_url: str | None = None,
+) -> AsyncIterator[Loaded]:
     """A started server and its lines, all of them; nothing of it is left at the end.
 
     Args:
         flaky: What the server sends passes something that can break.
+        further: Lines beside those that every run has.
+        database_url: None: a SQLite file.
     """
     (folder / "var").mkdir(parents=True)
     (folder / "docs").mkdir()
@@ -55,14 +66,20 @@ async def loaded(folder: Path, *, flaky: bool = False) -> AsyncIterator[Loaded]:
     server = Server("load", folder)
     async with AsyncExitStack() as stack:
         sections: dict[str, dict[str, Any]] = {}
-        stand_ins = stand_in_lines()
+        stand_ins = [
+            *stand_in_lines(),
+            DiscordLine("discord"),
+            OneBotLine("onebot"),
+            DingTalkLine("dingtalk"),
+            *further,
+        ]
         for line in stand_ins:
             stack.push_async_callback(line.release)
             sections[line.name] = await line.prepare(f"{server.url}/webhooks/{line.name}")
         callback = f"http://127.0.0.1:{free_port()}/hook"
         sections["webhook"] = {"platform": "webhook", "secret": SECRET, "callback_url": callback}
         flakies = await _put_between(sections, stack) if flaky else []
-        _write_settings(folder / "kfbot.toml", server.port, sections)
+        _write_settings(folder / "kfbot.toml", server.port, sections, database_url)
         stack.push_async_callback(server.close)
         await server.start()
         address, run = Address(server.url, ""), new_run()
@@ -89,7 +106,12 @@ async def _put_between(
     return flakies
 
 
-def _write_settings(file: Path, port: int, sections: Mapping[str, Mapping[str, Any]]) -> None:
+def _write_settings(
+    file: Path,
+    port: int,
+    sections: Mapping[str, Mapping[str, Any]],
+    database_url: str | None,
+) -> None:
     lines = [
         'data_dir = "var"',
         "[web]",
@@ -97,6 +119,8 @@ def _write_settings(file: Path, port: int, sections: Mapping[str, Mapping[str, A
         "[knowledge.shop]",
         'sources = ["docs"]',
     ]
+    if database_url is not None:
+        lines += ["[database]", f"url = {json.dumps(database_url)}"]
     for name, section in sections.items():
         lines.append(f"[channels.{name}]")
         # Of these settings JSON is TOML. One customer is many here: they are not held back.

@@ -14,6 +14,7 @@ from tests.load.scene import loaded
 
 CHANNELS = {
     "api", "web", "webhook", "slack", "telegram", "feishu", "wecom", "openim", "chatwoot",
+    "discord", "onebot", "dingtalk",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from aiohttp import WSMsgType, web
 
@@ -36,6 +36,8 @@ from tests.platforms.discord_interactions import Interactions
 @dataclass
 class DiscordStandIn:
     """Serves on loopback; tells a session that resumes what came after the number that it names."""
+
+    interactions_type: ClassVar[type[Interactions]] = Interactions
 
     heartbeat_ms: int = 41_250
     intents_allowed: int = 1 << 0 | 1 << 9 | 1 << 12 | 1 << 15
@@ -69,7 +71,7 @@ class DiscordStandIn:
         self._session, self._buffer = "", list[dict[str, Any]]()
         self._sockets: list[_Socket] = []
         self._nonces: dict[str, str] = {}
-        self.interactions = Interactions(self.message, self.note)
+        self.interactions = self.interactions_type(self.message, self.note)
         app = web.Application()
         api = "/api/v10"
         app.router.add_get(f"{api}/gateway/bot", self._find)

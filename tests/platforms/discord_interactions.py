@@ -48,11 +48,13 @@ class Interactions:
         self.answers: list[tuple[str, dict[str, Any]]] = []
         #: What was said by token, in order: the method, the message's id, the body.
         self.followups: list[tuple[str, str, dict[str, Any]]] = []
-        #: The message that shows the command; None: it was not answered yet.
-        self.original: dict[str, Any] | None = None
+        #: The messages that show commands, by token; those that were not answered yet have none.
+        self.originals: dict[str, dict[str, Any]] = {}
+        #: Of the commands so far.
+        self.tokens = {INTERACTION_TOKEN}
         #: The status with which the app's commands are refused; 0: they are not.
         self.refusal = 0
-        #: The token is over.
+        #: The tokens are over.
         self.is_over = False
 
     def add_routes(self, app: web.Application, api: str) -> None:
@@ -77,7 +79,7 @@ class Interactions:
         if kind == 11:
             place["parent_id"] = "600"
         in_server = {"guild_id": GUILD, "guild": {"id": GUILD}, "context": 0}
-        return {
+        told = {
             "id": number, "application_id": ME, "type": 2, "token": INTERACTION_TOKEN,
             "version": 1, "channel_id": channel, "channel": place, "locale": "zh-CN",
             "entitlements": [], "authorizing_integration_owners": {"0": GUILD},
@@ -87,6 +89,8 @@ class Interactions:
             {"user": who, "context": 1} if channel == DIRECT
             else in_server | {"member": member(permissions="0") | {"user": who}}
         ) | given  # fmt: skip
+        self.tokens.add(told["token"])
+        return told
 
     async def _list(self, request: web.Request) -> web.Response:
         self._authorized(request)
@@ -114,20 +118,21 @@ class Interactions:
 
     async def _answer(self, request: web.Request) -> web.Response:
         body = await request.json()
+        token = request.match_info["token"]
         if body["type"] == 4:
-            self.shown(body)
+            self.shown(body, token)
         self._note(self.answers, (request.raw_path.split("?")[0].removeprefix("/api/v10"), body))
         if request.query.get("with_response") not in _YES:
             return web.Response(status=204)
         about = {"id": request.match_info["id"], "type": 2, "response_message_id": "1"}
-        resource = {"type": body["type"], "message": self.original}
+        resource = {"type": body["type"], "message": self.originals.get(token)}
         return answer({"interaction": about, "resource": resource})
 
-    def shown(self, answered: dict[str, Any]) -> None:
+    def shown(self, answered: dict[str, Any], token: str = INTERACTION_TOKEN) -> None:
         """Show the message with which a command was answered at once."""
         content = answered["data"]["content"]
         assert 0 < len(content) <= 2000
-        self.original = self._message(content, author=user(ME, "kfbot", bot=True))
+        self.originals[token] = self._message(content, author=user(ME, "kfbot", bot=True))
 
     async def _follow_up(self, request: web.Request) -> web.Response:
         body = await self._read(request)
@@ -137,9 +142,9 @@ class Interactions:
 
     async def _show(self, request: web.Request) -> web.Response:
         await self._read(request)
-        if self.original is None:
+        if (original := self.originals.get(request.match_info["token"])) is None:
             raise refusal(404, {"message": "Unknown Message", "code": 10008})
-        return answer(self.original)
+        return answer(original)
 
     async def _change(self, request: web.Request) -> web.Response:
         body = await self._read(request)
@@ -149,7 +154,7 @@ class Interactions:
     async def _read(self, request: web.Request) -> dict[str, Any]:
         # The token in the address is enough.
         assert "Authorization" not in request.headers
-        if self.is_over or request.match_info["token"] != INTERACTION_TOKEN:
+        if self.is_over or request.match_info["token"] not in self.tokens:
             raise refusal(401, {"message": "Invalid Webhook Token", "code": 50027})
         body: dict[str, Any] = await request.json() if request.can_read_body else {}
         assert request.method == "GET" or 0 < len(body["content"]) <= 2000

@@ -57,6 +57,14 @@ def heartbeat() -> Any:
     }  # fmt: skip
 
 
+def signed(body: bytes, secret: str) -> dict[str, str]:
+    """The headers with which a body is posted."""
+    digest = hmac.new(secret.encode(), body, hashlib.sha1).hexdigest()
+    return {
+        "Content-Type": "application/json", "X-Self-ID": str(ME), "X-Signature": f"sha1={digest}",
+    }  # fmt: skip
+
+
 @dataclass
 class OneBotStandIn:
     """Opens a WebSocket to `url`, or posts there and has an HTTP API; keeps what it is to send."""
@@ -119,11 +127,7 @@ class OneBotStandIn:
     async def post(self, event: dict[str, Any], *, secret: str | None = None) -> int:
         """Post an event, signed; returns the status."""
         body = json.dumps(event, ensure_ascii=False).encode()
-        key = (self.secret if secret is None else secret).encode()
-        headers = {
-            "Content-Type": "application/json", "X-Self-ID": str(ME),
-            "X-Signature": f"sha1={hmac.new(key, body, hashlib.sha1).hexdigest()}",
-        }  # fmt: skip
+        headers = signed(body, self.secret if secret is None else secret)
         async with self._http.post(self.url, data=body, headers=headers) as response:
             return response.status
 
