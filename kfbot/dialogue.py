@@ -110,17 +110,21 @@ class Dialogue:
         event = batch.event
         if conversation.state is State.THREAD and event is not None:
             return await self._case_talk.respond(conversation, event)
-        if self._is_customers(event) and await self._escalation.stands_in(conversation):
-            bots = replace(conversation, state=State.BOT)
-            outcome = await self._respond(bots, batch, event, on_text)
-            return self._escalation.still_waiting(conversation, outcome)
+        if event is not None and self._is_customers(event):
+            # What waited in line while an agent wrote is the agent's.
+            if await self._transcripts.agent_wrote_since(conversation, event.event_id):
+                return Outcome(before=conversation, after=conversation)
+            if await self._escalation.stands_in(conversation):
+                bots = replace(conversation, state=State.BOT)
+                outcome = await self._respond(bots, batch, event, on_text)
+                return self._escalation.still_waiting(conversation, outcome)
         return self._escalation.told(await self._respond(conversation, batch, event, on_text))
 
     def told(self, outcome: Outcome) -> Outcome:
         """An outcome that was not found here, with the same words where nobody is there."""
         return self._escalation.told(outcome)
 
-    def _is_customers(self, event: InboundEvent | None) -> bool:
+    def _is_customers(self, event: InboundEvent) -> bool:
         """True for what a customer does, and the machine is not told to do."""
         if isinstance(event, MessageReceived):
             is_command = self._admin.is_admin(event) and parse(event.text, mistyped=True)
@@ -192,7 +196,7 @@ class Dialogue:
         event: MessageReceived,
         on_text: OnText | None,
     ) -> Outcome:
-        if await self._is_settled(conversation, event):
+        if event.is_edited and await self._is_answered(conversation, event):
             return Outcome(before=conversation, after=conversation)
         context = await self._context(conversation, batch)
         usual = partial(self._usual, conversation, context, event, on_text)
@@ -225,14 +229,8 @@ class Dialogue:
         )
         return await self._escalation.reconsidered(outcome, text, context.last)
 
-    async def _is_settled(self, conversation: Conversation, event: MessageReceived) -> bool:
-        """True where an agent wrote while this waited in line, or it was answered, then edited."""
-        if conversation.ownership_epoch and await self._transcripts.agent_wrote_since(
-            conversation.id, event.event_id
-        ):
-            return True
-        if not event.is_edited:
-            return False
+    async def _is_answered(self, conversation: Conversation, event: MessageReceived) -> bool:
+        """True where the bot took a message for its own before it was told to by an edit."""
         found = await self._transcripts.answered_question(conversation.id, event.message_id)
         reads = hidden(event.text, self._answering.slots)
         return found is not None and meaning(reads) == meaning(found[0].rsplit("\n", 1)[-1])

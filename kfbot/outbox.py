@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -125,8 +126,8 @@ class Outbox:
             except ChannelError as error:
                 return await self._failed(conversation, stored, error)
         self.stopped.pop(channel, None)
-        released = await self._record(lane, stored, receipt)
         metrics.sent(channel, time.perf_counter() - began)
+        released = await self._record(lane, stored, receipt)
         if self._threads is not None:
             await self._threads.sent(conversation, stored)
         return Delivered(released=released, sent=True)
@@ -134,14 +135,16 @@ class Outbox:
     async def _record(self, lane: Lane, stored: StoredMessage, receipt: DeliveryReceipt) -> bool:
         """Record that the platform took a message, however long the store is away.
 
-        Given up, it would be sent a second time.
+        Given up, it would be sent a second time. True if the lane was given back.
         """
+        try:
+            return await self._messages.sent(lane, stored, receipt)
+        except StoreUnavailable as error:
+            logger.error("sent, not recorded yet: %s", error, extra={"event": "store_unavailable"})
         while True:
-            try:
+            await asyncio.sleep(RECORD_AGAIN_SECONDS)
+            with suppress(StoreUnavailable):
                 return await self._messages.sent(lane, stored, receipt)
-            except StoreUnavailable as error:
-                logger.error("sent, not recorded: %s", error, extra={"event": "store_unavailable"})
-                await asyncio.sleep(RECORD_AGAIN_SECONDS)
 
     async def _is_ready(
         self, lane: Lane, conversation: Conversation, stored: StoredMessage

@@ -18,7 +18,7 @@ from kfbot.store.audit import AuditStore
 from kfbot.store.conversation_events import record_erasure
 from kfbot.store.copies import Backup, backups_with
 from kfbot.store.customers import Customer, CustomerStore, Learnt
-from kfbot.store.engine import Database
+from kfbot.store.engine import Database, Operation
 from kfbot.store.entries import renew_all
 from kfbot.store.erasure import erased_halfway, remove_rest, take_away
 from kfbot.store.masking import mask_conversation
@@ -148,8 +148,7 @@ class Privacy:
             # SQLite may give the number to another one some day.
             known_since=customer.created_at.isoformat(),
         )
-        await self._tell_erased(customer, numbers)
-        gone = await self.customers.forget(customer, started)
+        gone = await self.customers.forget(customer, started, self._telling(customer, numbers))
         fault = fault or await self._compact(whole=False)
         backups, elsewhere = await self._copies(customer)
         return Erasure(
@@ -165,8 +164,9 @@ class Privacy:
             elsewhere=elsewhere,
         )
 
-    async def _tell_erased(self, customer: Customer, numbers: Mapping[int, bool]) -> None:
-        tell = partial(
+    def _telling(self, customer: Customer, numbers: Mapping[int, bool]) -> Operation[None]:
+        """What has event webhooks told that a customer was erased."""
+        return partial(
             record_erasure,
             webhooks=self._settings.event_webhooks,
             channel=customer.channel,
@@ -174,7 +174,6 @@ class Privacy:
             numbers=numbers,
             now=self._clock(),
         )
-        await self._database.write(tell)
 
     async def _remove_words(
         self, customer: Customer, numbers: Mapping[int, bool], now: datetime

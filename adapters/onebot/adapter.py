@@ -67,6 +67,8 @@ class OneBotAdapter(ChannelAdapter):
         #: "account:message" of what the bot wrote; a set that keeps its order.
         self._sent: dict[str, None] = {}
         self._unstored: asyncio.Queue[InboundEvent] = asyncio.Queue(_MOST_UNSTORED)
+        #: What the core is storing, or failed to store: OneBot would not tell it again.
+        self._told: InboundEvent | None = None
         #: The account's number, once it is heard.
         self._me = ""
 
@@ -76,7 +78,7 @@ class OneBotAdapter(ChannelAdapter):
             await self._api.open()
 
     async def close(self) -> None:
-        if unstored := self._unstored.qsize():
+        if unstored := self._unstored.qsize() + (self._told is not None):
             logger.error(
                 "%d events are not stored", unstored, extra={"event": "onebot_events_unstored"}
             )
@@ -136,13 +138,14 @@ class OneBotAdapter(ChannelAdapter):
         await self._unstored.join()
 
     async def listen(self) -> AsyncIterator[InboundEvent]:
-        """What came through WebSockets, in its order."""
+        """What came through WebSockets, in its order; first what could not be stored before."""
         while True:
-            event = await self._unstored.get()
-            try:
-                yield event
-            finally:
-                self._unstored.task_done()
+            if self._told is None:
+                self._told = await self._unstored.get()
+            yield self._told
+            # Here it is stored.
+            self._told = None
+            self._unstored.task_done()
 
     async def receive_webhook(self, request: WebhookRequest) -> WebhookReply:
         """Read a post; X-Signature is the HMAC-SHA1 of its body.

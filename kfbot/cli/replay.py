@@ -50,7 +50,9 @@ Kind = Annotated[
 
 @app.callback()
 def _replay() -> None:
-    """What was given up: events that no turn could end, messages that no platform took.
+    """What was given up: show it, run it again, discard it.
+
+    Those are events that no turn could end, and messages that no platform took.
 
     \b
     Examples:
@@ -104,8 +106,9 @@ def run(
 ) -> None:
     """Try dead letters again, in the order in which they came.
 
-    An event is worked on before what waits in its conversation; a message is sent under the
-    same id, so that a platform that took it after all can tell.
+    An event is worked on before what waits in its conversation, but the bot does not answer
+    where an agent has written since; a message is sent under the same id, so that a platform
+    that took it after all can tell.
 
     \b
     Examples:

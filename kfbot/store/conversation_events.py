@@ -76,7 +76,7 @@ def record_erasure(
     numbers: Mapping[int, bool],
     now: datetime,
 ) -> None:
-    """Have systems told that a customer was erased, by ids alone: no conversation holds it.
+    """Have systems told that a customer was erased, by ids alone; it is no conversation's event.
 
     Args:
         numbers: The conversations in which they wrote; True: it is others' too, and stays.

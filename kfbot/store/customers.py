@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from kfbot.store import tables
-from kfbot.store.engine import Database
+from kfbot.store.engine import Database, Operation
 from kfbot.store.events import storable
 from kfbot.store.purge import BATCH
 from kfbot.store.redaction import is_shared
@@ -154,11 +154,12 @@ class CustomerStore:
         gone = tables.proposal.delete().where(_proposal.id.in_(ids))
         await self._database.write(lambda c: c.execute(gone).rowcount)
 
-    async def forget(self, customer: Customer, before: datetime) -> bool:
+    async def forget(self, customer: Customer, before: datetime, tell: Operation[None]) -> bool:
         """Remove a customer whose words are gone; False where they have written since.
 
         Args:
             before: What they were told until then is forgotten in any case.
+            tell: Has other systems told, in the same transaction.
 
         Raises:
             StoreUnavailable: Nothing was removed.
@@ -180,6 +181,7 @@ class CustomerStore:
         )
 
         def operation(connection: sa.Connection) -> bool:
+            tell(connection)
             connection.execute(tables.heard.delete().where(seen))
             connection.execute(forgotten)
             if connection.execute(left).scalar_one():

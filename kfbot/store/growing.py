@@ -15,6 +15,7 @@ from kfbot.conversation import Conversation
 from kfbot.store import tables
 from kfbot.store.drafts import close_drafts
 from kfbot.store.engine import Database
+from kfbot.store.events import storable
 from kfbot.store.hanging import hangs_under
 from kfbot.store.lanes import Lane
 from kfbot.store.notices import draft_notice, notify
@@ -133,7 +134,7 @@ class DraftStore:
         named = (
             tables.draft.update()
             .where(_draft.conversation_id == number, ours)
-            .values(platform_ids=list(platform_ids))
+            .values(platform_ids=[storable(one) for one in platform_ids])
         )
         await self._database.write(lambda c: c.execute(named).rowcount, lanes=(number,))
 

@@ -19,7 +19,7 @@ from kfbot.messages import ConversationId, DeliveryReceipt, InboundEvent
 from kfbot.store import tables
 from kfbot.store.acceptance import Accepted, Chat, accept_all
 from kfbot.store.engine import Database
-from kfbot.store.events import storable_event
+from kfbot.store.events import storable, storable_event
 from kfbot.store.lanes import (
     Lane,
     elapsed_seconds,
@@ -323,7 +323,7 @@ class MessageStore:
                 attempts=stored.attempts + 1,
                 retry_at=retry_at,
                 slot_at=None,
-                error=error,
+                error=storable(error),
             )
 
         await self._database.write(operation)
@@ -355,7 +355,7 @@ def _release(connection: sa.Connection, lanes: Sequence[Lane]) -> Sequence[bool]
 def _record_sent(connection: sa.Connection, deliveries: Sequence[_Delivery]) -> Sequence[bool]:
     connection.execute(_SENT, {"sent": [one.stored.outbox_id for one in deliveries]})
     named = [
-        {"row": one.stored.message_id, "name": one.receipt.platform_ids[0]}
+        {"row": one.stored.message_id, "name": storable(one.receipt.platform_ids[0])}
         for one in deliveries
         if one.receipt.platform_ids
     ]

@@ -23,6 +23,8 @@ from kfbot.store.purge import BATCH
 #: What stands where a customer's words stood.
 MARK = "[已删除 erased]"
 _BLANK: Mapping[str, Any] = {"text": MARK, "extras": {}}
+#: Questions by which nothing is known to be the same.
+_NO_WORDS = {"", MARK}
 
 _message, _turn, _case = tables.message.c, tables.turn.c, tables.case.c
 _conversation, _customer = tables.conversation.c, tables.customer.c
@@ -171,7 +173,7 @@ def _with_like(
     questions = sa.select(_turn.question).where(_turn.id.in_(turns))
     asked = texts | set(connection.execute(questions).scalars())
     like = sa.select(_turn.id).where(
-        _turn.conversation_id == number, _turn.question.in_(asked - {MARK})
+        _turn.conversation_id == number, _turn.question.in_(asked - _NO_WORDS)
     )
     return sorted(turns | set(connection.execute(like).scalars()))
 
@@ -196,10 +198,8 @@ def _redact_turns(connection: sa.Connection, number: int, turns: Sequence[int]) 
     _blank(connection, sa.and_(_message.turn_id.in_(turns), _message.role == "bot"))
     found = sa.select(_turn.id, _turn.question, _turn.data).where(_turn.id.in_(turns))
     rows = connection.execute(found).all()
-    cases = sa.and_(
-        _case.conversation_id == number,
-        _case.question.in_([row.question for row in rows if row.question != MARK]),
-    )
+    asked = {row.question for row in rows} - _NO_WORDS
+    cases = sa.and_(_case.conversation_id == number, _case.question.in_(asked))
     of_cases = sa.select(_case.id).where(cases)
     learnt = sa.or_(_proposal.case_id.in_(of_cases), _proposal.turn_id.in_(turns))
     undecided = sa.and_(learnt, _proposal.state != "approved")
@@ -208,7 +208,7 @@ def _redact_turns(connection: sa.Connection, number: int, turns: Sequence[int]) 
     connection.execute(kept.values(case_id=None, turn_id=None))
     blank = {"question": MARK, "draft": "", "passages": [], "summary": {}}
     connection.execute(tables.case.update().where(cases).values(**blank))
-    _untell(connection, number, {row.question for row in rows} - {MARK})
+    _untell(connection, number, asked)
     connection.execute(tables.button.delete().where(tables.button.c.turn_id.in_(turns)))
     for row in rows:
         shown = {"question": MARK, "text": MARK, "context": "", "choices": [], "citations": []}

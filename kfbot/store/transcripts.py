@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kfbot.conversation import Choice, HistoryMessage
+from kfbot.conversation import Choice, Conversation, HistoryMessage
 from kfbot.handoff.grievances import LastTurn
 from kfbot.messages import MessageReceived, OutboundKind, Role
 from kfbot.store import tables
@@ -108,13 +108,18 @@ class TranscriptStore:
         rows = await self._database.read(lambda c: c.execute(query).all())
         return tuple(transcript_message(row) for row in rows)
 
-    async def agent_wrote_since(self, conversation_id: int, event_id: str) -> bool:
-        """True where an agent told the customer something after an inbound event was accepted.
+    async def agent_wrote_since(self, conversation: Conversation, event_id: str) -> bool:
+        """True where an agent told the customer something after an event of theirs was accepted.
+
+        False for an event that has no message of its own: an edit, a verdict.
 
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        asked = {"conversation": conversation_id, "event": event_id}
+        if not conversation.ownership_epoch:
+            # Who writes takes the conversation: no agent ever did.
+            return False
+        asked = {"conversation": conversation.id, "event": event_id}
         return await self._database.read(lambda c: bool(c.execute(_AGENT_SINCE, asked).scalar()))
 
     async def last_question(self, conversation_id: int) -> str | None:

@@ -173,6 +173,6 @@ class PictureReader:
             page.alpha_composite(picture)
             return np.asarray(page.convert("RGB"))
         except FileFault:
-            # Windows metafiles, and pictures that are damaged.
+            # Of another kind, as Windows metafiles are, damaged, or too large.
             self.counts["pictures that cannot be read"] += 1
             return None

@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 
+from kfbot.adapter import AdapterSettings
 from kfbot.conversation import State
 from kfbot.errors import ChannelUnavailable, MessageRejected
-from kfbot.messages import ConversationId, MessageDeleted, MessageEdited, Sender
+from kfbot.messages import (
+    ButtonPressed,
+    ConversationId,
+    MessageDeleted,
+    MessageEdited,
+    Sender,
+)
+from kfbot.store.acceptance import Accepted
 from kfbot.store.engine import Database
 from kfbot.store.messages import MessageStore
 from kfbot.testing import FakeAdapter
@@ -130,19 +138,15 @@ async def test_an_expired_button_is_explained(stage: Stage) -> None:
     assert "expired" in reply.text
 
 
-@pytest.mark.parametrize(
-    ("replies", "said"), [(True, ["handback"]), (False, ["handback", "handoff"])]
-)
-async def test_what_waited_in_line_while_an_agent_wrote_is_not_answered_after_the_handback(
-    stage: Stage, database: Database, clock: Clock, replies: bool, said: list[str]
-) -> None:
-    await stage.customer_says("How long do I have to keep a broken item?")
+async def said_too_late(
+    stage: Stage, database: Database, waiting: Accepted, *, replies: bool = True
+) -> list[str]:
+    """What the bot says when an agent has the conversation, and hands it back, before it looks."""
     number = (await stage.conversation()).id
-    waiting = await stage.accept(stage.message("My red kettle"))
     await stage.sent_out()
-    clock.advance(seconds=3)
+    stage.clock.advance(seconds=3)
     # Another process has the lane, and does not come to it.
-    slow = MessageStore(database, clock)
+    slow = MessageStore(database, stage.clock)
     [lane] = await slow.claim("slow", limit=1, lease_seconds=30)
     handoff = stage.application.handoff
     await handoff.claim(number, "ann")
@@ -150,9 +154,52 @@ async def test_what_waited_in_line_while_an_agent_wrote_is_not_answered_after_th
         await handoff.reply(number, "ann", "Tomorrow, I have looked it up.")
     await handoff.hand_back(number, "ann")
     before = len(stage.channel.sent)
-    assert await slow.release(lane, ready_at=clock())
+    assert await slow.release(lane, ready_at=stage.clock())
     await stage.settle(waiting)
-    assert [one.kind for one in stage.channel.sent[before:] if one.sender.role == "bot"] == said
+    return [one.kind for one in stage.channel.sent[before:] if one.sender.role == "bot"]
+
+
+@pytest.mark.parametrize(
+    ("replies", "said"), [(True, ["handback"]), (False, ["handback", "handoff"])]
+)
+async def test_what_waited_in_line_while_an_agent_wrote_is_not_answered_after_the_handback(
+    stage: Stage, database: Database, replies: bool, said: list[str]
+) -> None:
+    await stage.customer_says("How long do I have to keep a broken item?")
+    waiting = await stage.accept(stage.message("My red kettle"))
+    assert await said_too_late(stage, database, waiting, replies=replies) == said
+
+
+async def test_a_choice_that_waited_while_an_agent_wrote_is_not_answered_after_the_handback(
+    stage: Stage, database: Database
+) -> None:
+    [reply] = await stage.customer_says("How long do I have to keep a broken item?")
+    choice = next(button for button in reply.buttons if button.action == "choice")
+    await stage.accept(stage.message("My red kettle"))
+    pressed = ButtonPressed(
+        event_id="press",
+        conversation=CHAT,
+        token=choice.token,
+        sender=Sender("customer-1"),
+        sent_at=stage.clock(),
+    )
+    waiting = await stage.accept(pressed)
+    assert await said_too_late(stage, database, waiting) == ["handback"]
+    # It may be pressed again.
+    [answer] = await stage.customer_presses(choice.label)
+    assert answer.text == "You have 15 days."
+
+
+async def test_talk_that_waited_while_an_agent_wrote_is_not_answered_after_the_handback(
+    database: Database, clock: Clock
+) -> None:
+    nosy = FakeAdapter(settings=AdapterSettings(platform="fake", overhear=True))
+    async with staged(database, clock, nosy) as stage:
+        await stage.customer_says("When will my refund arrive?", in_group=True)
+        await stage.accept(stage.message("My red kettle", in_group=True))
+        talk = stage.message("How do I return an item?", in_group=True, addressed_to_bot=False)
+        waiting = await stage.accept(talk)
+        assert await said_too_late(stage, database, waiting) == ["handback"]
 
 
 async def test_an_agent_takes_over_and_gives_back(stage: Stage) -> None:

@@ -19,6 +19,7 @@ from kfbot.errors import (
     MessageRejected,
 )
 from kfbot.handoff.settings import HandoffSettings
+from kfbot.messages import DeliveryReceipt, OutboundMessage
 from kfbot.model_settings import ChatModelSettings
 from kfbot.settings import Settings
 from kfbot.store import tables
@@ -161,6 +162,21 @@ async def test_an_agent_who_claims_stops_the_stream_and_reads_what_was_shown(
     assert await transcript(stage) == said
     assert (await stage.conversation()).state is State.AGENT
     assert await rows(stage, tables.draft) == []
+
+
+async def test_an_agent_may_claim_whatever_the_platform_calls_what_was_shown(
+    stage: Stage, channel: FakeAdapter, writer: HeldWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def send(message: OutboundMessage) -> DeliveryReceipt:
+        channel.sent.append(message)
+        return DeliveryReceipt(("half \ud800",))
+
+    monkeypatch.setattr(channel, "send", send)
+    accepted = await shown(stage, writer)
+    await stage.application.handoff.claim((await stage.conversation()).id, "Ana")
+    writer.ends(ANSWER)
+    await settled(stage, accepted)
+    assert await transcript(stage) == [("customer", QUESTION, False), ("bot", FIRST, False)]
 
 
 async def test_a_customer_who_writes_again_gets_both_answers_in_order(

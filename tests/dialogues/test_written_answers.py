@@ -89,6 +89,16 @@ async def test_an_answer_is_written_from_two_documents(stage: Stage, model: Fake
     assert len(model.prompts) == 1
 
 
+async def test_each_of_several_questions_is_put_to_the_model_once(
+    stage: Stage, model: FakeChatModel
+) -> None:
+    asks = "How much is standard shipping? How long is standard shipping?"
+    await said(stage, model, f"{COSTS} [1] {TAKES} [2]", asks=asks)
+    [prompt] = model.prompts
+    for question in asks.split("? "):
+        assert sum(one.text.count(f"{question.rstrip('?')}?") for one in prompt) == 1
+
+
 async def test_an_faq_entry_is_answered_in_its_own_words(
     stage: Stage, model: FakeChatModel
 ) -> None:

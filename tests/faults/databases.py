@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from tests.faults.sampling import megabytes
 
-#: A table through which all goes that is said.
+#: All that is said needs this table.
 _LANES = "lane"
 
 
@@ -65,7 +65,7 @@ class SqliteFile:
 
 
 class Postgres:
-    """PostgreSQL: whoever changes a table keeps all others from reading it, too."""
+    """PostgreSQL: whoever alters a table keeps all others from reading it, too."""
 
     def __init__(self, url: str) -> None:
         self._url = url

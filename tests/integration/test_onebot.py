@@ -250,6 +250,42 @@ async def test_no_more_is_read_than_can_wait_and_what_is_left_at_the_end_is_coun
     assert "events are not stored" in caplog.text
 
 
+@asynccontextmanager
+async def told(*events: dict[str, Any]) -> AsyncIterator[OneBotAdapter]:
+    """An adapter that has read these events from a WebSocket, which then closed."""
+    settings = OneBotSettings(platform="onebot", access_token=TOKEN)  # type: ignore[arg-type]
+    async with OneBotAdapter("qq", settings) as adapter:
+        reading = asyncio.create_task(adapter._read(Telling(*events), takes_calls=True))
+        yield adapter
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def test_what_could_not_be_stored_is_told_again_before_the_rest() -> None:
+    async with told(*(private(text("hi"), message_id=number) for number in (1, 2))) as adapter:
+        async with aclosing(adapter.listen()) as heard:  # type: ignore[type-var]
+            failed = await anext(heard)
+        # The core opens the channel anew.
+        await adapter.close()
+        await adapter.open()
+        async with aclosing(adapter.listen()) as heard:  # type: ignore[type-var]
+            assert await anext(heard) == failed
+            second = await anext(heard)
+        assert isinstance(second, MessageReceived)
+        assert second.message_id == "2"
+
+
+async def test_what_is_being_stored_at_the_end_counts_as_not_stored(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with (
+        told(private(text("hi"), message_id=1)) as adapter,
+        aclosing(adapter.listen()) as heard,  # type: ignore[type-var]
+    ):
+        await anext(heard)
+    assert "1 events are not stored" in caplog.text
+
+
 async def test_the_server_stops_though_a_websocket_is_open(served: Served) -> None:
     async with asyncio.timeout(20), shop(served) as (_, platform):
         await platform.connect()

@@ -23,7 +23,7 @@ from kfbot.event_webhook_settings import EventWebhookSettings
 from kfbot.messages import Attachment, ConversationId, Sender
 from kfbot.privacy import Erasure
 from kfbot.settings import Settings
-from kfbot.store import erasure, tables
+from kfbot.store import customers, erasure, tables
 from kfbot.store.audit import AuditStore
 from kfbot.store.conversation_events import _hand_out
 from kfbot.store.copies import backups_with
@@ -294,6 +294,22 @@ async def test_event_webhooks_are_told_of_an_erasure_by_ids_alone(
         },
     }
     assert await count(database, tables.event_delivery) == 0
+
+
+async def test_event_webhooks_are_told_once_of_an_erasure_that_was_killed_at_its_end(
+    stage: Stage, crm: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.customer_says("How do I return an item?", sender=ANN)
+
+    def killed(*_: object) -> None:
+        raise StoreUnavailable("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(customers, "remove_customers", killed)
+        with pytest.raises(StoreUnavailable):
+            await erased(stage)
+    await erased(stage)
+    assert [told["type"] for told in crm.requests] == ["customer.erased"]
 
 
 async def test_a_customer_is_found_in_what_was_not_yet_in_the_file_of_a_copy(

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from kfbot.cases.summarising import Summarising
 from kfbot.errors import StoreUnavailable
 from kfbot.grounding.writing import Writer
-from kfbot.messages import ButtonPressed, ConversationId, MessageEdited, Sender
+from kfbot.messages import Attachment, ButtonPressed, ConversationId, MessageEdited, Sender
 from kfbot.store import redaction, tables
 from kfbot.store.engine import Database
 from kfbot.store.integrity import find_broken_promises
@@ -242,6 +242,28 @@ async def test_what_other_systems_are_told_of_others_stays_without_the_name(
     assert asked == ["Where is the kookaburra?"]
     assert {body["conversation"]["customer"]["id"] for body in bodies} == {None}
     assert found_in(await dumped(database)) == []
+
+
+async def test_who_wrote_no_words_takes_nothing_from_others_who_wrote_none(
+    stage: Stage, database: Database
+) -> None:
+    """An agent has the conversation, and of what the case is about nothing was said."""
+    await stage.customer_says("运费是多少", chat=GROUP, sender=BOB)
+    group = (await stage.conversation(GROUP)).id
+    await stage.application.handoff.claim(group, "anna")
+    voice = (Attachment("https://files.example/wombatfile", "audio/ogg", "voice"),)
+    for sender in (ANN, BOB):
+        await stage.customer_says("", chat=GROUP, sender=sender, attachments=voice)
+    await stage.customer_says("Where is the kookaburra?", chat=GROUP, sender=BOB)
+    await stage.application.handoff.reply(group, "anna", "In the old gum tree, as it always is.")
+    await stage.application.handoff.resolve(group, "anna")
+    await stage.sent_out()
+    await erased(stage)
+    query = sa.select(tables.case.c.question, tables.proposal.c.question).join_from(
+        tables.case, tables.proposal, tables.proposal.c.case_id == tables.case.c.id
+    )
+    [left] = await database.read(lambda c: c.execute(query).all())
+    assert tuple(left) == ("", "Where is the kookaburra?")
 
 
 async def test_what_others_asked_in_ones_own_conversation_is_not_ones_own(

@@ -1,4 +1,4 @@
-"""A database of every released schema, rows in all its tables: nothing is lost on the way here."""
+"""Databases of every released schema, with rows in all tables: no upgrade loses any of them."""
 
 from __future__ import annotations
 

@@ -12,10 +12,16 @@ import pytest_asyncio
 import sqlalchemy as sa
 
 from kfbot.adapter import Capabilities
-from kfbot.errors import ChannelUnauthorized, ChannelUnavailable, StoreUnavailable
+from kfbot.errors import (
+    ChannelUnauthorized,
+    ChannelUnavailable,
+    MessageRejected,
+    StoreUnavailable,
+)
 from kfbot.knowledge_base import Retrieval
 from kfbot.messages import (
     ButtonPressed,
+    DeliveryReceipt,
     MessageReceived,
     OutboundMessage,
     Sender,
@@ -278,10 +284,40 @@ async def test_a_message_on_its_way_at_a_kill_is_sent_again_under_the_same_id(
     assert channel.sent == [*before, sent]
 
 
+@pytest.mark.parametrize("odd", ["half \ud800", "nul \0"])
+async def test_what_the_platform_took_is_not_sent_again_because_of_what_it_calls_it(
+    stage: Stage, database: Database, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    async def send(message: OutboundMessage) -> DeliveryReceipt:
+        stage.channel.sent.append(message)
+        return DeliveryReceipt((odd,))
+
+    monkeypatch.setattr(stage.channel, "send", send)
+    await stage.customer_says(REFUND)
+    await later(stage, minutes=11)
+    assert texts(stage) == ["Within 2 business days."]
+    assert await outbox_states(database) == ["sent"]
+
+
+@pytest.mark.parametrize("odd", ["half \ud800", "nul \0"])
+async def test_a_refusal_counts_whatever_the_platform_says(
+    stage: Stage, database: Database, odd: str
+) -> None:
+    stage.channel.failures = [MessageRejected("shop", odd)] * 5
+    await stage.customer_says(REFUND)
+    await later(stage, minutes=11)
+    assert await outbox_states(database) == ["dead"]
+    assert len(stage.channel.failures) == 4
+
+
 async def test_what_the_platform_took_is_not_sent_again_because_the_store_was_away(
-    stage: Stage, database: Database, monkeypatch: pytest.MonkeyPatch
+    stage: Stage,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     record, failures = MessageStore.sent, [StoreUnavailable("locked")] * 3
+    counted: list[int] = []
 
     async def away(messages: MessageStore, *given: Any) -> bool:
         if failures:
@@ -290,11 +326,17 @@ async def test_what_the_platform_took_is_not_sent_again_because_the_store_was_aw
 
     monkeypatch.setattr(MessageStore, "sent", away)
     monkeypatch.setattr("kfbot.outbox.RECORD_AGAIN_SECONDS", 0)
+    monkeypatch.setattr("kfbot.outbox.metrics.sent", lambda *_: counted.append(len(failures)))
     await stage.customer_says(REFUND)
     await later(stage, minutes=11)
     assert failures == []
     assert texts(stage) == ["Within 2 business days."]
     assert await outbox_states(database) == ["sent"]
+    # How long the platform took is known before, and an hour of this does not fill the log.
+    assert counted == [3]
+    assert [one.getMessage() for one in caplog.records if "not recorded" in one.getMessage()] == [
+        "sent, not recorded yet: locked"
+    ]
 
 
 # Privacy
