@@ -269,6 +269,8 @@ def _fault(location: Sequence[int | str], kind: str, message: str, model: type[B
     name = ".".join(str(part) for part in location)
     if kind in ("tuple_type", "list_type"):
         return f'{name}: write a list, as in ["one", "two"]'
+    if kind == "missing":
+        return f"{name} is missing"
     if kind != "extra_forbidden":
         said = message.removeprefix("Value error, ")
         return f"{name}: {said}" if name else said

@@ -372,6 +372,8 @@ def _check(folder: Path, stamp: Stamp) -> None:
     try:
         found = json.loads((folder / _STAMP).read_text(encoding="utf-8"))
         sizes = found.pop("sizes")
+    except FileNotFoundError as error:
+        raise KnowledgeBaseUnavailable(f"index {folder}: there is none yet") from error
     except (OSError, ValueError, KeyError) as error:
         raise KnowledgeBaseUnavailable(f"index {folder}: it has no stamp") from error
     if found != asdict(stamp):

@@ -32,7 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-database = typer.Typer(help="The database.", no_args_is_help=True, rich_markup_mode=None)
+database = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 def _version(wanted: bool) -> None:
@@ -86,7 +86,7 @@ def serve(
 
 @app.command()
 def chat(settings: SettingsFile = None) -> None:
-    """Talk to the bot in this terminal; Ctrl-D ends.
+    """Talk to the bot in this terminal; /quit or Ctrl-D ends.
 
     \b
     Examples:
@@ -145,7 +145,7 @@ def check(settings: SettingsFile = None) -> None:
 
 @database.callback()
 def _database() -> None:
-    """The database.
+    """Upgrade the database, copy it, put a copy back.
 
     \b
     Examples:
@@ -210,10 +210,10 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `kfbot db backup` wrote.")],
     settings: SettingsFile = None,
 ) -> None:
-    """Put a backup in the place of the SQLite database; kfbot must be stopped.
+    """Put a backup in the place of the SQLite database.
 
-    The backup is checked first, and what is there now is kept in backups/. For PostgreSQL it
-    tells the command to use.
+    kfbot must be stopped. The backup is checked first, and what is there now is kept in
+    backups/. For PostgreSQL it tells the command to use.
 
     \b
     Examples:

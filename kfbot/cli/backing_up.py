@@ -52,5 +52,6 @@ def restore(settings: Settings, file: Path) -> None:
             lambda stage, done, total: bar(stage, done // _MB, total // _MB),
         )
     say(f"Restored {file}. Start kfbot: it makes the index anew and goes on with what waits.")
+    say("Customers who were erased after it was made are in it again: erase them once more.")
     if before is not None:
         say(f"What was there before: {before}")

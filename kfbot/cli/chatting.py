@@ -26,6 +26,7 @@ from kfbot.settings import Settings
 
 #: Words of an agent are looked for so often.
 POLL_SECONDS = 2.0
+_LEAVES = ("/quit", "/exit")
 
 
 async def chat(settings: Settings) -> None:
@@ -35,7 +36,7 @@ async def chat(settings: Settings) -> None:
         AlreadyRunning: Another command is working in the data folder.
     """
     async with reach(settings, talks=True, publish=True, load=True) as bot:
-        report("Ask something; Ctrl-D ends.")
+        report("Ask something; /quit or Ctrl-D ends.")
         await TerminalChat(bot, open_terminal(settings)).run()
 
 
@@ -84,8 +85,10 @@ class TerminalChat:
         self._seen = 0
 
     async def run(self, *, poll_seconds: float = POLL_SECONDS) -> None:
-        """Pass words on, both ways, until the end of input."""
+        """Pass words on, both ways, until the end of input or "/quit"."""
         async for line in typed(self._terminal, poll_seconds=poll_seconds):
+            if line is not None and line.strip() in _LEAVES:
+                return
             try:
                 choices = await self._say(line) if line is not None else []
                 await self._show_new(choices)

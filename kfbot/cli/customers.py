@@ -20,7 +20,7 @@ User = Annotated[str, typer.Argument(metavar="ID", help="As the platform calls t
 
 @app.callback()
 def _customer() -> None:
-    """What is kept of customers: who they are, one's data in a file, and its erasure.
+    """What is kept of customers: list, export, erase.
 
     \b
     Examples:
@@ -77,7 +77,9 @@ def export(
     ] = None,
     settings: SettingsFile = None,
 ) -> None:
-    """Everything that is kept of one customer, as JSON, and where else copies may be.
+    """Everything that is kept of one customer, as JSON.
+
+    It says where else copies may be.
 
     \b
     Example:
@@ -100,9 +102,9 @@ def erase(
     as_json: AsJson = False,
     settings: SettingsFile = None,
 ) -> None:
-    """Remove everything that is kept of one customer; it cannot be undone.
+    """Remove everything that is kept of one customer.
 
-    What breaks off goes on when it is run again. It says what it cannot reach.
+    It cannot be undone. What breaks off goes on when it is run again. It says what it cannot reach.
 
     \b
     Examples:

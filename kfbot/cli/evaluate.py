@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -95,7 +95,7 @@ def evaluate(
     )
     dial = {} if max_wrong is None else {"decision": {"max_wrong_percent": max_wrong}}
     numbers = run_with(settings, lambda read: _evaluate(read, asked), **dial)
-    _say_numbers(numbers)
+    _say_numbers(numbers, asked.outputs.values())
     _check(numbers, max_wrong)
 
 
@@ -139,7 +139,7 @@ def named(given: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def _say_numbers(numbers: dict[str, Any]) -> None:
+def _say_numbers(numbers: dict[str, Any], written: Iterable[Path]) -> None:
     from kfbot.cli.output import say, say_table
     from kfbot.measuring import evaluation_tables
 
@@ -151,6 +151,8 @@ def _say_numbers(numbers: dict[str, Any]) -> None:
             say()
     if numbers["unknown_gold_ids"]:
         say(f"{numbers['unknown_gold_ids']} gold ids are not in the knowledge.")
+    for file in written:
+        say(f"Written to {file}")
 
 
 class _Part(NamedTuple):

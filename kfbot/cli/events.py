@@ -24,7 +24,7 @@ Webhook = Annotated[
 
 @app.callback()
 def _events() -> None:
-    """Systems that follow conversations: [event_webhooks.<name>] in the settings.
+    """Systems that are told what happens: [event_webhooks.<name>].
 
     \b
     Examples:
@@ -74,7 +74,7 @@ def try_(
     webhook: Annotated[str, typer.Argument(metavar="NAME", help="Of the section.")],
     settings: SettingsFile = None,
 ) -> None:
-    """Post a signed event of type "test" now, and say what the system answers.
+    """Post a signed test event now, and say what is answered.
 
     \b
     Example:

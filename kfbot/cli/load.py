@@ -57,7 +57,7 @@ def load(
     as_json: AsJson = False,
     settings: SettingsFile = None,
 ) -> None:
-    """Put load on the bot that is being served here, and measure what customers would see.
+    """Put load on this bot, and measure what customers see.
 
     Customers come at the given rate whatever the bot does, and times are counted from when each
     was due. It asks in conversations of its own, named load-…, which stay in the database, and

@@ -93,7 +93,7 @@ def serve(
     gpus: Annotated[int, typer.Option(min=1, help="With --print: GPUs that hold a copy.")] = 1,
     settings: SettingsFile = None,
 ) -> None:
-    """Serve a chat model on this machine, with continuous batching.
+    """Serve a chat model on this machine.
 
     It stops at Ctrl-C or SIGTERM.
 
@@ -133,7 +133,7 @@ def check(
     as_json: AsJson = False,
     settings: SettingsFile = None,
 ) -> None:
-    """Measure the chat model of the settings, and see whether it is fit to answer customers.
+    """Measure the chat model: is it fit to answer customers?
 
     Exit status 1 where an endpoint cannot be reached or is not fit.
 

@@ -18,7 +18,7 @@ from kfbot.observability.logs import configure_logging
 from kfbot.observability.tracing import exporting
 from kfbot.places import owning
 from kfbot.settings import Settings
-from kfbot.web.server import serving
+from kfbot.web.server import serving, try_address
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ def stop_on_signals(working: asyncio.Task[None]) -> None:
 
 
 async def _serve(settings: Settings, place: Path) -> None:
+    await try_address(settings)
     async with (
         exporting(settings.tracing),
         build(settings, place=place, report=report) as application,

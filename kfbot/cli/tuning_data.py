@@ -27,7 +27,7 @@ Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to wri
 
 @app.callback()
 def _data() -> None:
-    """Make the examples that models are tuned on, and give them to other tools.
+    """Make and export what models are tuned on.
 
     \b
     Examples:
@@ -83,11 +83,12 @@ def build(
     as_json: AsJson = False,
     settings: SettingsFile = None,
 ) -> None:
-    """Make examples of records, documents and code, with private data masked.
+    """Make examples of records, documents and code.
 
-    Of the bot's records: what agents answered, what customers found helpful, or not. Every answer
-    is checked sentence by sentence against its passage. Nothing is changed but FOLDER; a server
-    may be running. Broken off, the same command goes on where it ended.
+    Private data is masked. Of the bot's records: what agents answered, what customers found
+    helpful, or not. Every answer is checked sentence by sentence against its passage. Nothing is
+    changed but FOLDER; a server may be running. Broken off, the same command goes on where it
+    ended.
 
     \b
     Examples:
@@ -124,7 +125,7 @@ def export(
     ] = "train",
     settings: SettingsFile = None,
 ) -> None:
-    """Write the chat examples of a folder in a form that other tools read.
+    """Write the chat examples in a form that other tools read.
 
     alpaca: instruction, input, output, and system and history as LLaMA-Factory has them.
 
@@ -278,7 +279,7 @@ def tune_embedding(
     seed: Annotated[int, typer.Option(help="Another order of the pairs.")] = 0,
     settings: SettingsFile = None,
 ) -> None:
-    """Tune the embedding model on your own questions, and see what that gained.
+    """Tune the embedding model on your own questions.
 
     It is measured on held-out pairs before and after; a model that finds worse is not kept.
     Broken off, the same command goes on where it ended.

@@ -74,7 +74,9 @@ def list_(as_json: AsJson = False, settings: SettingsFile = None) -> None:
 
 @app.command()
 def reset(name: Name, password_stdin: FromStdin = False, settings: SettingsFile = None) -> None:
-    """Give somebody a new password; they are signed out everywhere, and a lock-out ends.
+    """Give somebody a new password.
+
+    They are signed out everywhere, and a lock-out ends.
 
     \b
     Examples:

@@ -6,8 +6,8 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from kfbot.errors import (
 )
 from kfbot.jobs import Jobs
 from kfbot.knowledge_models import known_endings
+from kfbot.settings import Settings
 from kfbot.web.access import (
     Access,
     Refused,
@@ -74,6 +75,24 @@ _PRIVATE_PLACES = ("/desk", "/api/", "/webhooks/")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+async def try_address(settings: Settings) -> None:
+    """Listen for a moment, so that a fault is told before a first load takes its minutes.
+
+    Raises:
+        SettingsError: The port is taken, or the address needs tokens.
+    """
+    host, port = settings.web.host, settings.web.port
+    check_exposure(host, _tokens(settings))
+    with _telling_taken(host, port):
+        listening = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
+    listening.close()
+    await listening.wait_closed()
+
+
+def _tokens(settings: Settings) -> list[str]:
+    return [token.get_secret_value() for token in settings.web.tokens]
+
+
 @asynccontextmanager
 async def serving(application: Application, *, port: int | None = None) -> AsyncIterator[str]:
     """Serve the application; yields its URL. server.json tells commands where it is.
@@ -83,7 +102,7 @@ async def serving(application: Application, *, port: int | None = None) -> Async
         StoreUnavailable: The key of the visitors cannot be read.
     """
     settings = application.settings
-    tokens = [token.get_secret_value() for token in settings.web.tokens]
+    tokens = _tokens(settings)
     check_exposure(settings.web.host, tokens)
     own_token = secrets.token_urlsafe(32)
     watching = settings.web.metrics_token.get_secret_value()
@@ -97,9 +116,11 @@ async def serving(application: Application, *, port: int | None = None) -> Async
         shutdown_timeout=SHUTDOWN_SECONDS,
     )
     await runner.setup()
-    site = web.TCPSite(runner, settings.web.host, settings.web.port if port is None else port)
+    port = settings.web.port if port is None else port
+    site = web.TCPSite(runner, settings.web.host, port)
     try:
-        await _start(site)
+        with _telling_taken(settings.web.host, port):
+            await site.start()
         url = _url(settings.web.host, runner)
         file = application.place / "server.json"
         write_private(file, json.dumps({"url": url, "token": own_token}))
@@ -213,12 +234,15 @@ async def _answering_errors(request: web.Request, handler: Handler) -> web.Strea
         return failure(500, "something went wrong here; the log says what")
 
 
-async def _start(site: web.TCPSite) -> None:
+@contextmanager
+def _telling_taken(host: str, port: int) -> Iterator[None]:
     try:
-        await site.start()
+        yield
     except OSError as error:
+        # asyncio tells the address once more, before the reason.
+        reason = (error.strerror or str(error)).rpartition(": ")[2]
         raise SettingsError(
-            f"[web] cannot listen at {site.name}: {error.strerror or error};"
+            f"[web] cannot listen at {host}, port {port}: {reason};"
             " set another [web] port, or --port"
         ) from error
 

@@ -61,7 +61,9 @@ class GraphCache:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            # `kfbot check` makes the data folder here, before a server does: for its owner alone.
+            self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder.mkdir(exist_ok=True)
             with (self._folder / "e5.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # released by closing, also by a kill
                 yield

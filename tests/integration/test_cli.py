@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -133,6 +134,17 @@ def test_chat_answers_what_is_typed(folder: Path) -> None:
     assert "Use the form in it." in said
 
 
+def test_a_taken_port_is_told_before_anything_is_loaded(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = kfbot(folder, "serve", "--port", port, status=1)
+    assert said == (
+        f"kfbot: [web] cannot listen at 127.0.0.1, port {port}: address already in use;"
+        " set another [web] port, or --port\n"
+    )
+    assert not (folder / "var" / "kfbot.sqlite3").exists()
+
+
 @pytest.mark.slow
 def test_check_tells_a_fresh_folder_from_a_loaded_one(folder: Path) -> None:
     said = kfbot(folder, "check")
@@ -171,6 +183,7 @@ def test_evaluate_writes_predictions_report_and_page(folder: Path) -> None:
     )
     assert "hit@1" in said
     assert "1 gold ids are not in the knowledge." in said
+    assert f"Written to {folder / 'out.html'}\n" in said
     lines = (folder / "out.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["text"] for row in rows] == [

@@ -188,7 +188,9 @@ def test_the_command_refuses_while_a_server_runs_and_restores_after_it(
     assert "another kfbot is working" in capsys.readouterr().err
     assert run(restoring) == 0
     assert known(live) == ["Ann"]
-    assert "What was there before" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "What was there before" in told
+    assert "erase them once more" in told
 
 
 def test_for_postgresql_the_command_to_use_is_told_without_the_password() -> None:

@@ -61,6 +61,16 @@ def test_every_command_shows_examples_and_takes_settings(
     assert "--settings FILE" in help_text
 
 
+@pytest.mark.parametrize("group", sorted({path[:-1] for path in COMMANDS}), ids=" ".join)
+def test_what_a_command_does_is_told_whole_in_the_list_of_commands(
+    group: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*group, "--help"]) == 0
+    help_text = capsys.readouterr().out
+    assert "Examples:" in help_text
+    assert "..." not in help_text.partition("Commands:")[2].partition("Examples:")[0]
+
+
 def test_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
         *("serve", "chat", "ask", "check", "evaluate", "calibrate", "db upgrade"),
@@ -398,8 +408,8 @@ async def test_typed_lines_come_in_order_until_the_end() -> None:
 
 
 @pytest.mark.asyncio
-async def test_chat_prints_what_others_say_and_offers_the_choices() -> None:
-    server, terminal = FakeServer(), Typed("kettle")
+async def test_chat_prints_what_others_say_and_offers_the_choices_until_it_is_left() -> None:
+    server, terminal = FakeServer(), Typed("kettle", " /quit", "repairs")
     server.transcript = [message(1, "agent", "secret", internal=True)]
     await TerminalChat(server, terminal).run(poll_seconds=60)
     (sent,) = terminal.sent

@@ -220,7 +220,7 @@ def test_what_only_tests_read_is_no_setting(load: Load) -> None:
         ("[decision]\nmax_wrong_percent = 100",
          "decision.max_wrong_percent: Input should be less than 100"),
         ("[knowledge.shop]\nsources = []", "knowledge.shop.sources: "),
-        ("[knowledge.shop]", "knowledge.shop.sources: Field required"),
+        ("[knowledge.shop]", "knowledge.shop.sources is missing"),
         ("[knowledge.shop]\nsources = ['ftp://host/a']",
          "knowledge.shop.sources.0: an address begins with https://, "),
         ("[knowledge.shop]\nsources = ['x', 'https://']",

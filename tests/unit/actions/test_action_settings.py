@@ -47,7 +47,7 @@ def test_a_whole_section_is_read_and_prints_no_secret(tmp_path: Path) -> None:
     [
         ('["order_number"]', '["order_number", "phone"]', r"there is no \[slots.phone\]"),
         ('["order_number"]', "[]", r"answer_zh: {{order_number}} is none of its slots"),
-        ('url = "http', '# url = "http', r"actions.order_status.url: Field required"),
+        ('url = "http', '# url = "http', r"actions.order_status.url is missing"),
         ('"http://10', '"ftp://10', r"actions.order_status.url: write an http or https address"),
         ("whsec_", "", r"actions.order_status.secret: must be whsec_ followed by base64"),
         ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "a", r"secret: must be whsec_ followed by base64"),

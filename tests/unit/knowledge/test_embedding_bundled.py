@@ -129,6 +129,10 @@ def test_damaged_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 class TestCache:
     """The graph on disk."""
 
+    def test_the_data_folder_is_made_for_its_owner_alone(self, tmp_path: Path) -> None:
+        cache.GraphCache(tmp_path / "data" / "models", lambda _: None).prepare(Precision.INT8)
+        assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
     def test_second_start_builds_nothing(self, tmp_path: Path) -> None:
         reports: list[str] = []
         first = open_embedder("bundled", tmp_path, report=reports.append)
