@@ -105,11 +105,17 @@ def test_an_adapter_over_four_bits_learns_too(data: Path, tmp_path: Path) -> Non
     assert ran.validation[-1] < ran.validation[0]
 
 
-def test_layers_that_do_not_fit_into_four_bits_are_one_line(data: Path, base: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("a GPU takes them")
-    with pytest.raises(TuningError, match="--method qlora: bitsandbytes cannot work with layers"):
-        run(data, base, method="qlora")
+def test_narrow_layers_are_tuned_in_four_bits_or_refused_in_one_line(
+    data: Path, base: Path
+) -> None:
+    # Which of them, is up to the processor: with AVX-512 bitsandbytes wants wider layers.
+    refused, learnt = "", False
+    try:
+        ran = run(data, base, method="qlora")
+        learnt = ran.validation[-1] < ran.validation[0]
+    except TuningError as error:
+        refused = str(error)
+    assert learnt or "--method qlora: bitsandbytes cannot work with layers" in refused
 
 
 def test_full_tuning_gives_a_model_that_loads_by_itself(data: Path, base: Path) -> None:
