@@ -25,7 +25,14 @@ from kfbot.extras import how_to_install
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _SERVING = ("torch", "transformers", "fastapi", "uvicorn", "openai")
 _LORA = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
-_MEMORY = ("outofmemoryerror", "out of memory", "can't allocate memory", "cannot allocate memory")
+_MEMORY = (
+    "outofmemoryerror",
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    # transformers, where what else it sets aside leaves nothing for keys and values.
+    "num_sectors = -",
+)
 
 
 def check_installed(*modules: str, extra: str) -> None:

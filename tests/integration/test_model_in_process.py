@@ -107,10 +107,22 @@ async def test_its_first_customer_does_not_wait_for_its_cache(model: InProcess) 
 async def test_a_model_that_cannot_answer_once_is_not_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any, **__: Any) -> None:
+    # Named: for a model that cannot leave logits out, much more is set aside.
+    def fail(*_: Any, logits_to_keep: int = 0, **__: Any) -> None:
         raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr("transformers.LlamaForCausalLM.forward", fail)
+    model = InProcess(ChatModelSettings(model=str(tiny_llama(tmp_path / "tiny"))))
+    with pytest.raises(ChatModelUnavailable, match="out of memory: a smaller model"):
+        await _said(model)
+    await model.aclose()
+
+
+@pytest.mark.asyncio
+async def test_a_machine_without_room_for_keys_and_values_is_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kfbot.model.in_process.CPU_CACHE", 0.0001)
     model = InProcess(ChatModelSettings(model=str(tiny_llama(tmp_path / "tiny"))))
     with pytest.raises(ChatModelUnavailable, match="out of memory: a smaller model"):
         await _said(model)
