@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,21 +37,10 @@ class SlowKnowledgeBase(FakeKnowledgeBase):
         super().__init__(ENTRIES)
         self.asked, self.go = asyncio.Event(), asyncio.Event()
 
-    async def search(
-        self,
-        query: str,
-        *,
-        names: Collection[str] | None = None,
-        where: Mapping[str, str] | None = None,
-        limit: int = 10,
-        earlier: Sequence[str] = (),
-        standalone: bool = False,
-    ) -> Retrieval:
+    async def search(self, query: str, **given: Any) -> Retrieval:
         self.asked.set()
         await self.go.wait()
-        return await super().search(
-            query, names=names, where=where, limit=limit, earlier=earlier, standalone=standalone
-        )
+        return await super().search(query, **given)
 
 
 @pytest.fixture(autouse=True)
