@@ -14,6 +14,7 @@ from typing import TextIO
 
 from pydantic import Field
 
+from adapters.plain_text import markdown_to_text
 from kfbot.adapter import AdapterSettings, Capabilities, ChannelAdapter
 from kfbot.errors import ChannelUnavailable
 from kfbot.messages import (
@@ -118,7 +119,8 @@ class ConsoleAdapter(ChannelAdapter):
 
 def render(message: OutboundMessage) -> Iterator[str]:
     """Lines to print, with nothing in them that a terminal would obey."""
-    yield f"{neutralise(_name_of(message.sender))}: {neutralise(message.text)}"
+    text = markdown_to_text(message.text)
+    yield f"{neutralise(_name_of(message.sender))}: {neutralise(text)}"
     for number, citation in enumerate(message.citations, 1):
         yield neutralise(f"  [{number}] {_source_of(citation)}")
     for number, button in enumerate(message.buttons, 1):

@@ -83,7 +83,8 @@ def open_channel(name: str, section: Mapping[str, object], settings: Settings) -
     try:
         validated = kind.settings_type.model_validate(section)
     except ValidationError as error:
-        raise SettingsError(describe(error, kind.settings_type, where=where)) from None
+        said = describe(error, kind.settings_type, where=where, section=("channels", name))
+        raise SettingsError(said) from None
     check_knowledge(settings.knowledge, name, validated)
     return kind(name, validated)
 

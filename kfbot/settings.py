@@ -258,25 +258,46 @@ def load_settings(
     return _absolute(settings, file.resolve().parent)
 
 
-def describe(error: ValidationError, model: type[BaseModel], *, where: str) -> str:
-    """One line for all faults of a section, without any of its values."""
+def describe(
+    error: ValidationError, model: type[BaseModel], *, where: str, section: tuple[str, ...] = ()
+) -> str:
+    """One line for all faults of a section, without any of its values.
+
+    Args:
+        section: Where `model` lies in the settings, as ("channels", "telegram").
+    """
     return f"{where}: " + "; ".join(
-        _fault(fault["loc"], fault["type"], fault["msg"], model) for fault in error.errors()
+        _fault(fault["loc"], fault["type"], fault["msg"], model, section)
+        for fault in error.errors()
     )
 
 
-def _fault(location: Sequence[int | str], kind: str, message: str, model: type[BaseModel]) -> str:
+def _fault(
+    location: Sequence[int | str],
+    kind: str,
+    message: str,
+    model: type[BaseModel],
+    section: tuple[str, ...],
+) -> str:
     name = ".".join(str(part) for part in location)
     if kind in ("tuple_type", "list_type"):
         return f'{name}: write a list, as in ["one", "two"]'
     if kind == "missing":
-        return f"{name} is missing"
+        return f"{name} is missing{_or_variable((*section, *location))}"
     if kind != "extra_forbidden":
         said = message.removeprefix("Value error, ")
         return f"{name}: {said}" if name else said
     known = _known_names(model, location[:-1])
     near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
     return f"unknown setting {name}" + (f", did you mean {near[0]}?" if near else "")
+
+
+def _or_variable(path: Sequence[int | str]) -> str:
+    """How the environment gives a setting, for which no list may be on its way."""
+    if not all(isinstance(part, str) for part in path):
+        return ""
+    name = "__".join(_plain(str(part)) for part in path).upper()
+    return f": write it there, or set KFBOT_{name}"
 
 
 def _known_names(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:

@@ -136,7 +136,10 @@ async def _list(settings: Settings, *, as_json: bool) -> None:
     elif not members:
         say("Nobody yet: kfbot users add NAME --role admin, or open /desk on this machine.")
     else:
-        rows = [[str(cell) for cell in _data(member).values()] for member in members]
+        rows = [
+            [*map(str, (_data(one) | {"active": "yes" if one.active else "no"}).values())]
+            for one in members
+        ]
         say_table(("name", "shown as", "role", "teams", "active"), rows)
 
 

@@ -40,6 +40,8 @@ def test_a_user_is_added_listed_and_not_added_twice(
     assert users(monkeypatch, file, "list", "--json") == 0
     [anna] = json.loads(capsys.readouterr().out)
     assert (anna["name"], anna["display_name"], anna["role"]) == ("anna", "Anna", "admin")
+    assert users(monkeypatch, file, "list") == 0
+    assert capsys.readouterr().out.split()[-5:] == ["anna", "Anna", "admin", "-", "yes"]
 
 
 def test_where_there_is_no_admin_yet_agents_are_changed_all_the_same(

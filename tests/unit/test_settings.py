@@ -220,7 +220,8 @@ def test_what_only_tests_read_is_no_setting(load: Load) -> None:
         ("[decision]\nmax_wrong_percent = 100",
          "decision.max_wrong_percent: Input should be less than 100"),
         ("[knowledge.shop]\nsources = []", "knowledge.shop.sources: "),
-        ("[knowledge.shop]", "knowledge.shop.sources is missing"),
+        ("[knowledge.shop]", "knowledge.shop.sources is missing: write it there, or set"
+         " KFBOT_KNOWLEDGE__SHOP__SOURCES"),
         ("[knowledge.shop]\nsources = ['ftp://host/a']",
          "knowledge.shop.sources.0: an address begins with https://, "),
         ("[knowledge.shop]\nsources = ['x', 'https://']",
@@ -314,6 +315,8 @@ def test_secrets_are_in_no_form_of_the_settings(load: Load) -> None:
 
 BAD_SECTIONS: list[tuple[dict[str, Any], str]] = [
     ({}, "platform is missing: one of"),
+    ({"platform": "telegram"},
+     "token is missing: write it there, or set KFBOT_CHANNELS__SHOP__TOKEN"),
     ({"platform": "webhok", "secret": SECRET},
      "platform: 'webhok' is unknown, did you mean webhook?"),
     ({"platform": "webhook", "secert": SECRET}, "unknown setting secert, did you mean secret?"),

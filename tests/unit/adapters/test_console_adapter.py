@@ -136,6 +136,13 @@ async def test_answer_is_printed_with_sources_and_numbered_buttons(terminal: Ter
 
 
 @pytest.mark.asyncio
+async def test_marks_of_markdown_are_not_printed_and_no_word_is_lost(terminal: Terminal) -> None:
+    await terminal.adapter.send(said("Within **2 days**, see [terms](https://a.example) <b>&#27;"))
+    shown = "bot: Within 2 days, see terms https://a.example <b>\ufffd"
+    assert terminal.screen.getvalue().splitlines()[0] == shown
+
+
+@pytest.mark.asyncio
 async def test_agent_is_named(terminal: Terminal) -> None:
     await terminal.adapter.send(said("Hi", sender=Sender("7", "agent", "Maya")))
     assert terminal.screen.getvalue().startswith("Maya: Hi")
