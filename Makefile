@@ -10,7 +10,7 @@ run: .venv/installed
 	@.venv/bin/kfbot serve $(if $(PORT),--port $(PORT))
 
 test: .venv-test/installed $(if $(KFBOT_TEST_SYNAPSE),,.venv-synapse/installed) lint
-	.venv-test/bin/python -m pytest
+	.venv-test/bin/python -m pytest --numprocesses $(or $(WORKERS),2) --dist loadfile
 
 lint: .venv-test/installed
 	.venv-test/bin/ruff check .

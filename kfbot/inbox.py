@@ -110,6 +110,8 @@ class Inbox:
 
     async def idle(self) -> bool:
         """True where no lane is worked on and none is ready to be."""
+        if self._claiming or self._running:
+            return False
         ready_at = await self._messages.next_ready_at(self._owner)
         working = self._claiming or self._running
         return not working and (ready_at is None or ready_at > self._clock())
