@@ -1,5 +1,6 @@
 # Two commands matter: `make run` starts a bot on the sample knowledge base, `make test` checks
-# everything. Both need Python 3.11 or newer and nothing else.
+# everything, in two processes (WORKERS=4 make test: in four). Both need Python 3.11 or newer and
+# nothing else.
 
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --no-input

@@ -16,12 +16,15 @@ import aiohttp
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
+from argon2 import PasswordHasher
 
 from kfbot.adapter import ChannelAdapter
 from kfbot.application import Application
 from kfbot.bootstrap import wire
 from kfbot.channels import open_channels
+from kfbot.errors import KfbotError, KnowledgeBaseUnavailable
 from kfbot.grounding.writing import Writer
+from kfbot.passwords import Passwords
 from kfbot.settings import load_settings
 from kfbot.store import tables
 from kfbot.store.clock import DatabaseClock
@@ -31,6 +34,10 @@ from kfbot.store.messages import MessageStore
 from kfbot.store.outcomes import OutcomeStore
 from kfbot.testing import FakeKnowledgeBase
 from kfbot.web.server import serving
+from knowledge import index_build, parsing
+from knowledge.cleaning import CleaningPolicy
+from knowledge.documents import SourceFile
+from knowledge.reading import Parsed
 from tests.conftest import Clock
 
 ENTRIES = {
@@ -43,6 +50,34 @@ ENTRIES = {
 #: Chosen between, not answered.
 DOUBTFUL = "How long do I have to keep a broken item?"
 ANSWER_FIELDS = {"text", "context", "question", "decision", "confidence", "choices", "citations"}
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of sign-ins need no hash that holds up a thief: the real one has its own test."""
+    weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(Passwords, "_hasher", weak)
+
+
+@pytest.fixture
+def without_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are parsed and indexes made in this process: for tests that load all the time.
+
+    The start of two child processes is nearly all that a small load takes; whether those do what
+    they should is for other tests.
+    """
+
+    async def parse(self: object, file: SourceFile, policy: CleaningPolicy) -> Parsed:
+        return await asyncio.to_thread(parsing._parsed, file, policy)
+
+    async def make(job: Path, order: Mapping[str, Any] | None) -> None:
+        try:
+            await asyncio.to_thread(index_build.make, job, order)
+        except KfbotError as error:
+            raise KnowledgeBaseUnavailable(f"the index could not be built: {error}") from error
+
+    monkeypatch.setattr(parsing._Child, "_ask", parse)
+    monkeypatch.setattr(index_build, "_run", make)
 
 
 @dataclass

@@ -25,7 +25,7 @@ from tests.integration.test_knowledge_load import WordEmbedder, answer, opened, 
 from tests.integration.test_qdrant_server import either, qdrant
 from tests.integration.test_qdrant_server import opened as kept_at
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("without_children")]
 #: The fixtures are those of the other files.
 __all__ = ["either", "qdrant", "shop"]
 

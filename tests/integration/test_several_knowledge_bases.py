@@ -33,7 +33,7 @@ from knowledge.load import Knowledge
 from knowledge.shelf import Shelf
 from tests.integration.test_knowledge_load import WordEmbedder
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("without_children")]
 
 SUBJECTS = ("refunds", "parcels", "kettles", "invoices")
 PRODUCTS = ("kettle", "toaster")
