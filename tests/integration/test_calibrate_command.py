@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.cache import MODEL_CACHE
-from tests.integration.test_cli import kfbot, kfbot_json, write_lines
+from tests.integration.cli_here import kfbot, kfbot_json
+from tests.integration.test_cli import write_lines
 
 pytestmark = pytest.mark.slow
 

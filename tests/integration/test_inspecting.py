@@ -1,4 +1,4 @@
-"""`kfbot knowledge inspect`, and what `knowledge rollback` says, as processes of their own."""
+"""`kfbot knowledge inspect`, and what `knowledge rollback` says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_cli import folder, kfbot, kfbot_json
+from tests.integration.cli_here import kfbot, kfbot_json
+from tests.integration.test_cli import folder
 
 #: The fixture is that of the other file.
 __all__ = ["folder"]
