@@ -20,7 +20,7 @@ lint: .venv-test/installed
 	.venv-test/bin/lint-imports
 
 bench: .venv-test/installed
-	.venv-test/bin/python -m pytest tests/benchmarks -m benchmark -s
+	.venv-test/bin/python -m pytest tests/benchmarks -m benchmark -s --timeout 0
 
 # Half, once and twice its capacity, over every channel: make load SECONDS=60 JSON=load.json
 load: .venv-test/installed
@@ -30,7 +30,7 @@ load: .venv-test/installed
 # Every parser of outside data at random, then guided by coverage for SECONDS each: docs/robustness.md
 fuzz: .venv-test/installed
 	.venv-test/bin/python $(PIP) install --quiet --constraint constraints.txt --editable '.[fuzz]'
-	FUZZ=deep .venv-test/bin/python -m pytest tests/fuzz \
+	FUZZ=deep .venv-test/bin/python -m pytest --timeout 0 tests/fuzz \
 		tests/integration/test_http_schema.py tests/integration/test_chat_markdown.py
 	for target in $$(.venv-test/bin/python -m tests.fuzz.guided); do \
 		.venv-test/bin/python -m tests.fuzz.guided $$target $(or $(SECONDS),60) || exit 1; done
@@ -39,7 +39,7 @@ fuzz: .venv-test/installed
 # wrong, drawn in var/soak/soak.png; that alone: make soak ONLY=five_hundred. They are kept in
 # SQLite, or elsewhere with SOAK_DATABASE=postgresql.
 soak: .venv-test/installed
-	.venv-test/bin/python -m pytest tests/faults -m soak -s $(if $(ONLY),-k $(ONLY))
+	.venv-test/bin/python -m pytest tests/faults -m soak -s --timeout 0 $(if $(ONLY),-k $(ONLY))
 
 # Known vulnerabilities of every pin, and a bill of materials of all that the tests install. Beside
 # `make test`, for a hole that became known today is no fault of what was written yesterday.
