@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -172,13 +173,17 @@ async def test_what_is_written_without_a_network_is_sent_once(office: Office) ->
         await desk.shows("message", "Are you there?")
         await desk.shows("message", "Written in a tunnel")
 
+        lost = asyncio.Event()
+
         async def lose(route: Any) -> None:
             await route.fetch()
             await route.abort()
+            lost.set()
 
         await desk.page.route("**/reply", lose, times=1)
         await desk.write("Its receipt was lost")
         await desk.shows("message", "Its receipt was lost")
+        await asyncio.wait_for(lost.wait(), 10)
         await expect(desk.get("delivery-unsent")).to_have_count(0)
         await desk.page.reload()
         await desk.shows("message", "Its receipt was lost")
