@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,11 @@ def read_environment(known: Collection[str]) -> dict[str, Any]:
         value = _read(name, os.environ[name]) if is_file else os.environ[name]
         _put(found, setting, _value(value))
     return found
+
+
+def variable_of(path: Sequence[str]) -> str:
+    """The variable of a setting: KFBOT_WEB__PORT of ("web", "port")."""
+    return f"KFBOT_{'__'.join(path)}".replace("-", "_").upper()
 
 
 def _is_no_setting(name: str) -> bool:

@@ -110,13 +110,9 @@ class Inbox:
 
     async def idle(self) -> bool:
         """True where no lane is worked on and none is ready to be."""
-        if self._is_working():
-            return False
         ready_at = await self._messages.next_ready_at(self._owner)
-        return not self._is_working() and (ready_at is None or ready_at > self._clock())
-
-    def _is_working(self) -> bool:
-        return self._claiming or bool(self._running)
+        working = self._claiming or self._running
+        return not working and (ready_at is None or ready_at > self._clock())
 
     def hear(self, notice: str) -> None:
         """Listen to the store: there may be work."""

@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -31,7 +32,7 @@ from pydantic_settings import (
 from kfbot.actions.phrases import meaning_of
 from kfbot.actions.settings import ActionName, ActionSettings
 from kfbot.actions.slot_settings import SlotName, SlotSettings
-from kfbot.environment import read_environment
+from kfbot.environment import read_environment, variable_of
 from kfbot.errors import SettingsError
 from kfbot.event_webhook_settings import EventWebhookName, EventWebhookSettings
 from kfbot.handoff.settings import HandoffSettings
@@ -266,38 +267,23 @@ def describe(
     Args:
         section: Where `model` lies in the settings, as ("channels", "telegram").
     """
-    return f"{where}: " + "; ".join(
-        _fault(fault["loc"], fault["type"], fault["msg"], model, section)
-        for fault in error.errors()
-    )
+    return f"{where}: " + "; ".join(_fault(one, model, section) for one in error.errors())
 
 
-def _fault(
-    location: Sequence[int | str],
-    kind: str,
-    message: str,
-    model: type[BaseModel],
-    section: tuple[str, ...],
-) -> str:
+def _fault(fault: ErrorDetails, model: type[BaseModel], section: tuple[str, ...]) -> str:
+    location, kind, message = fault["loc"], fault["type"], fault["msg"]
     name = ".".join(str(part) for part in location)
     if kind in ("tuple_type", "list_type"):
         return f'{name}: write a list, as in ["one", "two"]'
     if kind == "missing":
-        return f"{name} is missing{_or_variable((*section, *location))}"
+        variable = variable_of((*section, *name.split(".")))
+        return f"{name} is missing: write it there, or set {variable}"
     if kind != "extra_forbidden":
         said = message.removeprefix("Value error, ")
         return f"{name}: {said}" if name else said
     known = _known_names(model, location[:-1])
     near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
     return f"unknown setting {name}" + (f", did you mean {near[0]}?" if near else "")
-
-
-def _or_variable(path: Sequence[int | str]) -> str:
-    """How the environment gives a setting, for which no list may be on its way."""
-    if not all(isinstance(part, str) for part in path):
-        return ""
-    name = "__".join(_plain(str(part)) for part in path).upper()
-    return f": write it there, or set KFBOT_{name}"
 
 
 def _known_names(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
