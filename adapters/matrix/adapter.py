@@ -18,7 +18,7 @@ from adapters.matrix.reading import Reader
 from adapters.matrix.rendering import TEXT_LENGTH, content_of, edit_of, fits, relation_of
 from adapters.matrix.rooms import Rooms
 from adapters.matrix.settings import MatrixSettings
-from adapters.matrix.timeline import POSITION, WANTED, shows_join, told
+from adapters.matrix.timeline import WANTED, shows_join, told, wanted_now
 from adapters.requests import ID_LENGTH, whole
 from kfbot.adapter import Capabilities, ChannelAdapter
 from kfbot.errors import ChannelError, ChannelUnauthorized, ChannelUnavailable, MessageRejected
@@ -123,7 +123,7 @@ class MatrixAdapter(ChannelAdapter):
         position = Position(server, me)
         membership = Membership(server, self._rooms, position, me, self._settings.invites)
         # An invitation is told once; one of before the last stop may not have been accepted.
-        now = await server.sync(None, 0, POSITION)
+        now = await server.sync(None, 0, wanted_now())
         await position.load(now)
         await membership.load()
         self._accept(membership, now)
@@ -149,7 +149,7 @@ class MatrixAdapter(ChannelAdapter):
         except MessageRejected as error:
             # The homeserver's database was set back or replaced.
             logger.warning("%s: begins anew", error, extra={"event": "matrix_position_lost"})
-            batch = await self._opened().sync(None, 0, POSITION)
+            batch = await self._opened().sync(None, 0, wanted_now())
         if not batch.get("rooms") and time.monotonic() - asked_at < _EMPTY_PAUSE_SECONDS:
             await asyncio.sleep(_EMPTY_PAUSE_SECONDS)
         return batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -39,13 +40,19 @@ WANTED: Mapping[str, Any] = {
         "timeline": {"types": _KINDS, "limit": 20},
     },
 }
-#: Where we are, and who invites us; nothing of what was said before.
-POSITION: Mapping[str, Any] = {
-    "presence": {"types": []},
-    "account_data": {"types": []},
-    # A list without any room hides the invitations, too (Synapse 1.163).
-    "room": {"rooms": ["!none:kfbot.invalid"]},
-}
+
+
+def wanted_now() -> Mapping[str, Any]:
+    """Of a sync that tells where we are, and who invites us; nothing of what was said before.
+
+    Synapse 1.163 gives the answer to a sync again for two minutes, without who has invited us
+    since: so no two are the same. And a list without any room would hide the invitations.
+    """
+    return {
+        "presence": {"types": []},
+        "account_data": {"types": []},
+        "room": {"rooms": [f"!none-{secrets.token_hex(8)}:kfbot.invalid"]},
+    }
 
 
 def shows_join(entry: Event, me: str) -> bool:

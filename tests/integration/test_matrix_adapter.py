@@ -320,24 +320,6 @@ async def test_what_the_account_writes_elsewhere_is_not_heard(
         assert event.text == "Hello"
 
 
-async def test_an_invitation_is_declined_unless_the_settings_allow_it(
-    synapse: Synapse, account: Person, alice: Person
-) -> None:
-    declined = await alice.opens(account.id)
-    async with make(synapse, account, invites=["other.test"]) as adapter, listening(adapter):
-
-        async def gone() -> bool:
-            path = f"/rooms/{declined}/state/m.room.member/{account.id}"
-            return bool((await alice.call("GET", path))["membership"] == "leave")
-
-        await until(gone)
-    async with make(synapse, account, invites=[alice.id]) as adapter, listening(adapter) as heard:
-        room = await alice.opens(account.id)
-        await alice.says(room, "Hello")
-        [event] = await heard.until(1)
-        assert event.conversation.chat == room
-
-
 async def test_a_direct_room_stays_direct_when_others_join(
     synapse: Synapse, adapter: MatrixAdapter, alice: Person, account: Person
 ) -> None:
