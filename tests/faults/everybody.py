@@ -23,7 +23,7 @@ _AHEAD = 2
 _AGENTS_FIRST = 500_000
 _AGAIN_SECONDS = 0.5
 #: An agent, and whoever waits for one.
-_PATIENCE = 90.0
+_PATIENCE = 180.0
 
 
 class Everybody:

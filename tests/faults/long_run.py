@@ -246,6 +246,7 @@ async def _judged(run: _Run) -> Outcome:
         exit_status=status,
         rows=dict(rows[:8]),
         failures=dict(everybody.failures),
-        unheard=sum(flaky.unheard for flaky in scene.flakies),
+        # Where all stood still for a while, only the bot knows that it gave up waiting.
+        unheard=sum(flaky.unheard for flaky in scene.flakies) + scene.server.timeouts().total(),
         tail=scene.server.tail(),
     )

@@ -71,8 +71,15 @@ def _link(file: Path) -> str:
 
 def megabytes(database: Path) -> float:
     """The size of a SQLite database, with what is not in its file yet."""
-    files = (database, database.with_name(database.name + "-wal"))
-    return sum(file.stat().st_size for file in files if file.exists()) / 2**20
+    return sum(map(_bytes, (database, database.with_name(database.name + "-wal")))) / 2**20
+
+
+def _bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        # The log is gone whenever the last connection is.
+        return 0
 
 
 def in_ms(seconds: Sequence[float], percent: float) -> float:

@@ -41,13 +41,15 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def on(url: str, work: Operation[Any]) -> Any:
-    """Do something on a connection and commit it, whatever the schema."""
+    """Do something on a connection and commit it, whatever the schema and however long it takes."""
+    results: list[Any] = []
 
-    async def run() -> Any:
+    async def run() -> None:
         async with Database(url) as database:
-            return await database.connections.write(work)
+            await database.migrate(lambda connection: results.append(work(connection)))
 
-    return asyncio.run(run())
+    asyncio.run(run())
+    return results[0]
 
 
 def alembic(url: str, what: Callable[..., None], *arguments: str) -> None:
