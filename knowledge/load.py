@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -103,6 +103,7 @@ class Knowledge:
         self._service = Service(self._intakes, store, embedder, data_dir, engine)
         self._loading = asyncio.Lock()
         self._faults: dict[str, str] = {}
+        self._is_open = False
         self._retrieval: ModuleType | None = None
 
     async def __aenter__(self) -> Self:
@@ -126,12 +127,11 @@ class Knowledge:
             KnowledgeBaseUnavailable: An index could not be made.
             StoreUnavailable: The database cannot be read.
         """
-        # LlamaIndex takes seconds to import: not before somebody is going to ask.
-        self._retrieval = await asyncio.to_thread(importlib.import_module, "knowledge.retrieval")
         async with self._service.switching:
             for name in self._intakes:
                 await self._service.bring_up(name)
         await self._calibrations.refresh()
+        self._is_open = True
 
     async def aclose(self) -> None:
         """Close the indexes. Nothing may be asked or loaded any more."""
@@ -157,10 +157,13 @@ class Knowledge:
             KnowledgeBaseUnavailable: It cannot be asked now.
         """
         chosen = self._chosen(names)
-        if self._retrieval is None:
+        if not self._is_open:
             raise KnowledgeBaseUnavailable("the knowledge base is not open")
         if not (serving := self._in_service(chosen, language_of(query))):
             return Retrieval(query=query)
+        if self._retrieval is None:
+            # LlamaIndex takes seconds to import: not before somebody asks.
+            self._retrieval = await asyncio.to_thread(import_module, "knowledge.retrieval")
         began = time.perf_counter()
         embed = self._batching.embed_query
         vector, before = await embedded(query, earlier, embed, standalone=standalone)

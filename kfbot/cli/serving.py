@@ -22,6 +22,9 @@ from kfbot.web.server import serving, try_address
 
 logger = logging.getLogger(__name__)
 
+#: A model behind an endpoint may be away; channels do not wait for it.
+WARM_UP_SECONDS = 10.0
+
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; a second signal stops at once.
@@ -59,6 +62,7 @@ async def _serve(settings: Settings, place: Path) -> None:
         build(settings, place=place, report=report) as application,
     ):
         fresh = await load_if_empty(application.knowledge)
+        await _warm_up(application.knowledge)
         tasks = [asyncio.create_task(application.run(), name="application")]
         if not fresh:
             tasks.append(asyncio.create_task(_load(application.knowledge), name="load"))
@@ -70,6 +74,13 @@ async def _serve(settings: Settings, place: Path) -> None:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _warm_up(knowledge: KnowledgeBase) -> None:
+    """Search once, so that the first customer does not wait for what the first search loads."""
+    with suppress(KfbotError, TimeoutError):
+        async with asyncio.timeout(WARM_UP_SECONDS):
+            await knowledge.search("kfbot", limit=1)
 
 
 async def _until_broken(running: asyncio.Task[None]) -> None:

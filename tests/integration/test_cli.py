@@ -91,6 +91,22 @@ def test_first_question_loads_the_knowledge_base_by_itself(folder: Path) -> None
 
 
 @pytest.mark.slow
+def test_a_command_that_searches_nothing_does_not_wait_for_what_searches(folder: Path) -> None:
+    code = (
+        "import sys; from kfbot.cli import run; status = run(['knowledge', 'status']);"
+        "sys.exit(status or 'llama_index' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.slow
 def test_load_names_what_is_unreadable_and_loads_the_rest(folder: Path) -> None:
     (folder / "docs" / "logo.xyz").write_bytes(b"\x00\x01")
     result = kfbot_fails(folder, "knowledge", "load")
