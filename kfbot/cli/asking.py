@@ -6,6 +6,7 @@ from typing import Any
 
 from kfbot.cli.output import say, say_json, say_sources
 from kfbot.cli.session import reach
+from kfbot.markup import unmarked
 from kfbot.settings import Settings
 
 
@@ -29,7 +30,7 @@ def _say_answer(data: dict[str, Any]) -> None:
     if data["decision"] == "silent":
         say("(An agent has this conversation; the bot is silent.)", style="dim")
         return
-    say(data["text"])
+    say(unmarked(data["text"]))
     for number, choice in enumerate(data["choices"], 1):
         say(f"  {number}. {choice['label']}")
     say_sources(data["citations"])
