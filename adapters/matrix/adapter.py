@@ -12,7 +12,7 @@ from typing import Any
 
 from adapters.matrix.events import Event, Name, mapping
 from adapters.matrix.homeserver import Homeserver, host_of
-from adapters.matrix.membership import Membership, follow, moved_to, tell_encrypted
+from adapters.matrix.membership import Membership, moved_to, tell_encrypted
 from adapters.matrix.position import Position
 from adapters.matrix.reading import Reader
 from adapters.matrix.rendering import TEXT_LENGTH, content_of, edit_of, fits, relation_of
@@ -122,11 +122,13 @@ class MatrixAdapter(ChannelAdapter):
         )
         position = Position(server, me)
         membership = Membership(server, self._rooms, position, me, self._settings.invites)
-        # An invitation is told once; one of before the last stop may not have been accepted.
+        # What leads to a room is told once; it may not have been joined before the last stop.
         now = await server.sync(None, 0, wanted_now())
         await position.load(now)
         await membership.load()
-        self._accept(membership, now)
+        invited = self._accept(membership, now)
+        for room in position.joining - invited:
+            self._start(membership.enter(room))
         logger.info("%s", me, extra={"event": "matrix_started"})
         while True:
             batch = await self._sync(position)
@@ -138,6 +140,7 @@ class MatrixAdapter(ChannelAdapter):
                     yield event
             for room in mapping(rooms.get("leave")):
                 self._rooms.forget(room)
+                position.joining.discard(room)
                 logger.info("room %s was left", room, extra={"event": "matrix_left"})
             # Here the core has stored all of it.
             await position.advance(batch, is_news=bool(rooms))
@@ -154,9 +157,12 @@ class MatrixAdapter(ChannelAdapter):
             await asyncio.sleep(_EMPTY_PAUSE_SECONDS)
         return batch
 
-    def _accept(self, membership: Membership, batch: Event) -> None:
-        for room, entry in mapping(mapping(batch.get("rooms")).get("invite")).items():
+    def _accept(self, membership: Membership, batch: Event) -> set[str]:
+        """Begin to answer the invitations of a sync; returns their rooms."""
+        invited = mapping(mapping(batch.get("rooms")).get("invite"))
+        for room, entry in invited.items():
             self._start(membership.answer(room, mapping(entry)))
+        return set(invited)
 
     async def _told(
         self, reader: Reader, membership: Membership, room: str, entry: Event
@@ -194,7 +200,7 @@ class MatrixAdapter(ChannelAdapter):
             self._start(tell_encrypted(self._opened(), room))
             return None
         if event.get("type") == "m.room.tombstone":
-            self._start(follow(self._opened(), room, event, membership))
+            self._start(membership.follow(room, event))
             return None
         return await reader.meaning(room, event, names)
 

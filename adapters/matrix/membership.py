@@ -21,7 +21,7 @@ from kfbot.messages import ConversationId, ConversationMoved
 logger = logging.getLogger(__name__)
 
 #: Between attempts to join a room whose server does not answer.
-_PAUSES_SECONDS = (5, 30, 120)
+_PAUSES_SECONDS = (5, 30, 120, 600, 3600)
 _DIRECT = "m.direct"
 
 
@@ -41,7 +41,7 @@ class Membership:
         self.position = position
         self._me = me
         self._invites = invites
-        self._answering: set[str] = set()
+        self._entering: set[str] = set()
         self._marking = asyncio.Lock()
 
     async def load(self) -> None:
@@ -72,26 +72,50 @@ class Membership:
         Raises:
             ChannelError: As the homeserver's methods do.
         """
-        if room in self._answering:
+        by, is_direct = _invitation(entry, self._me)
+        if self.trusts(by):
+            await self.enter(room, by, is_direct=is_direct)
             return
-        self._answering.add(room)
+        logger.warning(
+            "the invitation of %s is declined: see `invites` in the settings",
+            by,
+            extra={"event": "matrix_invite_declined"},
+        )
+        self.position.joining.discard(room)
+        await self._server.leave(room)
+
+    async def enter(self, room: str, by: str = "", *, is_direct: bool = False) -> None:
+        """Join a room; where the bot is stopped before it could, at the next start.
+
+        Args:
+            by: Who wants the bot there.
+
+        Raises:
+            ChannelError: As the homeserver's methods do.
+        """
+        if room in self._entering:
+            return
+        self._entering.add(room)
         try:
-            by, is_direct = _invitation(entry, self._me)
-            if not self.trusts(by):
-                logger.warning(
-                    "the invitation of %s is declined: see `invites` in the settings",
-                    by,
-                    extra={"event": "matrix_invite_declined"},
-                )
-                await self._server.leave(room)
-                return
             self.position.joining.add(room)
             await self.position.keep()
             if is_direct:
                 await self._mark_direct(room, by)
             await self._join(room, by)
         finally:
-            self._answering.discard(room)
+            self._entering.discard(room)
+
+    async def follow(self, room: str, event: Event) -> None:
+        """Try to come along when a room is upgraded; else an invitation may follow.
+
+        Raises:
+            ChannelError: As the homeserver's methods do.
+        """
+        by = text_of(event.get("sender"))
+        new = text_of(mapping(event.get("content")).get("replacement_room"))
+        logger.warning("room %s is now %s", room, new, extra={"event": "matrix_upgraded"})
+        if new.startswith("!") and self.trusts(by):
+            await self.enter(new, by)
 
     async def _join(self, room: str, by: str) -> None:
         for pause in (*_PAUSES_SECONDS, None):
@@ -116,19 +140,6 @@ class Membership:
             rooms = listed if isinstance(listed, list) else []
             if room not in rooms:
                 await self._server.keep(self._me, _DIRECT, content | {by: [*rooms, room]})
-
-
-async def follow(server: Homeserver, room: str, event: Event, membership: Membership) -> None:
-    """Try to come along when a room is upgraded; else an invitation may follow.
-
-    Raises:
-        ChannelError: As the homeserver's methods do.
-    """
-    by = text_of(event.get("sender"))
-    new = text_of(mapping(event.get("content")).get("replacement_room"))
-    logger.warning("room %s is now %s", room, new, extra={"event": "matrix_upgraded"})
-    if new.startswith("!") and membership.trusts(by):
-        await server.join(new, server_of(by))
 
 
 async def moved_to(server: Homeserver, channel: str, room: str) -> ConversationMoved | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ import pytest_asyncio
 
 from adapters.matrix.homeserver import Homeserver
 from adapters.matrix.position import Position
-from tests.integration.conftest import Served
-from tests.integration.test_matrix import ANSWER, QUESTION, said, section
+from tests.integration.conftest import ENTRIES, Served
+from tests.integration.test_matrix import ANSWER, INVOICE, QUESTION, said, section
 from tests.integration.test_matrix_adapter import listening, make, until
 from tests.platforms.synapse import Person, Synapse
 
@@ -32,41 +33,77 @@ async def alice(synapse: Synapse) -> AsyncIterator[Person]:
         yield opened
 
 
+@dataclass(frozen=True)
+class Unjoinable:
+    """What happens while no room can be joined."""
+
+    #: One was to be joined, and what led there will not be told again.
+    tried: asyncio.Event = field(default_factory=asyncio.Event)
+    #: News of the kind that is looked for was stored.
+    confirmed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 @contextmanager
-def unjoinable() -> Iterator[asyncio.Event]:
-    """No room can be joined; set once one was to be, and its invitation will not be told again."""
-    tried, confirmed = asyncio.Event(), asyncio.Event()
-    advance = Position.advance
+def unjoinable(kind: str) -> Iterator[Unjoinable]:
+    """No room can be joined. `kind`: where a sync tells what leads to one, "invite" or "join"."""
+    seen, advance = Unjoinable(), Position.advance
 
     async def hang(self: Homeserver, room: str, via: str = "") -> None:
-        await confirmed.wait()
-        tried.set()
+        await seen.confirmed.wait()
+        seen.tried.set()
         # Until the bot is stopped.
         await asyncio.Event().wait()
 
     async def noted(self: Position, batch: Any, *, is_news: bool) -> None:
         await advance(self, batch, is_news=is_news)
-        if is_news and "invite" in batch["rooms"]:
-            confirmed.set()
+        if is_news and kind in batch["rooms"]:
+            seen.confirmed.set()
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Homeserver, "join", hang)
         patched.setattr(Position, "advance", noted)
-        yield tried
+        yield seen
 
 
 async def test_an_invitation_that_was_not_accepted_before_a_stop_is_accepted_after_it(
     synapse: Synapse, account: Person, alice: Person, served: Served
 ) -> None:
     sections = {"shop": section(synapse, account)}
-    with unjoinable() as tried:
+    with unjoinable("invite") as seen:
         async with served(sections=sections):
             room = await alice.opens(account.id)
             await alice.says(room, QUESTION)
-            await asyncio.wait_for(tried.wait(), 20)
+            await asyncio.wait_for(seen.tried.wait(), 20)
     async with served(sections=sections):
         [answer] = await alice.until_answered(room, account.id)
         assert said(answer) == ANSWER
+
+
+async def test_an_upgraded_room_that_was_not_joined_before_a_stop_is_joined_after_it(
+    synapse: Synapse, account: Person, alice: Person, served: Served
+) -> None:
+    sections = {"shop": section(synapse, account)}
+    old = await alice.opens(account.id, preset="public_chat")
+    await account.joins(old)
+    with unjoinable("join") as seen:
+        async with served(sections=sections):
+            await alice.says(old, QUESTION)
+            await alice.until_answered(old, account.id)
+            seen.confirmed.clear()
+            upgraded = await alice.call("POST", f"/rooms/{old}/upgrade", {"new_version": "11"})
+            await asyncio.wait_for(seen.tried.wait(), 20)
+    async with served(sections=sections):
+        new = upgraded["replacement_room"]
+
+        async def joined() -> bool:
+            members = await alice.call("GET", f"/rooms/{new}/joined_members")
+            return account.id in members["joined"]
+
+        # Nobody invites the bot there.
+        await until(joined)
+        await alice.says(new, INVOICE)
+        [answer] = await alice.until_answered(new, account.id)
+        assert said(answer) == ENTRIES[INVOICE]
 
 
 async def test_an_invitation_is_declined_unless_the_settings_allow_it(
