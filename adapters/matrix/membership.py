@@ -20,7 +20,7 @@ from kfbot.messages import ConversationId, ConversationMoved
 
 logger = logging.getLogger(__name__)
 
-#: Between attempts to join a room whose server does not answer.
+#: Between attempts to join a room, where a homeserver does not answer.
 _PAUSES_SECONDS = (5, 30, 120, 600, 3600)
 _DIRECT = "m.direct"
 
@@ -96,12 +96,12 @@ class Membership:
         if room in self._entering:
             return
         self._entering.add(room)
+        self.position.joining.add(room)
         try:
-            self.position.joining.add(room)
-            await self.position.keep()
-            if is_direct:
-                await self._mark_direct(room, by)
-            await self._join(room, by)
+            await self._join(room, by, is_direct=is_direct)
+        except MessageRejected:
+            self.position.joining.discard(room)
+            raise
         finally:
             self._entering.discard(room)
 
@@ -117,17 +117,17 @@ class Membership:
         if new.startswith("!") and self.trusts(by):
             await self.enter(new, by)
 
-    async def _join(self, room: str, by: str) -> None:
+    async def _join(self, room: str, by: str, *, is_direct: bool) -> None:
         for pause in (*_PAUSES_SECONDS, None):
             try:
+                await self.position.keep()
+                if is_direct:
+                    await self._mark_direct(room, by)
                 await self._server.join(room, server_of(by))
             except ChannelUnavailable:
                 if pause is None:
                     raise
                 await asyncio.sleep(pause)
-            except MessageRejected:
-                self.position.joining.discard(room)
-                raise
             else:
                 logger.info("joined room %s", room, extra={"event": "matrix_joined"})
                 return

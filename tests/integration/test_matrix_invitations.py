@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from adapters.matrix import membership
 from adapters.matrix.homeserver import Homeserver
 from adapters.matrix.position import Position
+from kfbot.errors import ChannelUnavailable
 from tests.integration.conftest import ENTRIES, Served
 from tests.integration.test_matrix import ANSWER, INVOICE, QUESTION, said, section
 from tests.integration.test_matrix_adapter import listening, make, until
@@ -104,6 +106,29 @@ async def test_an_upgraded_room_that_was_not_joined_before_a_stop_is_joined_afte
         await alice.says(new, INVOICE)
         [answer] = await alice.until_answered(new, account.id)
         assert said(answer) == ENTRIES[INVOICE]
+
+
+async def test_an_invitation_is_accepted_once_the_homeserver_can_do_it(
+    synapse: Synapse,
+    account: Person,
+    alice: Person,
+    served: Served,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    join, away = Homeserver.join, iter((True, True))
+
+    async def refuse(self: Homeserver, room: str, via: str = "") -> None:
+        if next(away, False):
+            raise ChannelUnavailable("shop", "the platform answers 502")
+        await join(self, room, via)
+
+    monkeypatch.setattr(Homeserver, "join", refuse)
+    monkeypatch.setattr(membership, "_PAUSES_SECONDS", (0, 0))
+    async with served(sections={"shop": section(synapse, account)}):
+        room = await alice.opens(account.id)
+        await alice.says(room, QUESTION)
+        [answer] = await alice.until_answered(room, account.id)
+        assert said(answer) == ANSWER
 
 
 async def test_an_invitation_is_declined_unless_the_settings_allow_it(
