@@ -18,11 +18,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from kfbot.store import connections
 from kfbot.store.engine import Database
 
 #: In memory, where there is room: on a busy disk a copy of the template takes ten times as long.
 _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 1 << 30
+#: A machine may stand still for a while in the middle of a test, and of a transaction. What comes
+#: of a process that does is for tests/faults.
+_STANDSTILL_SECONDS = 60
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +34,12 @@ def server() -> Iterator[str]:
     """The URL of the PostgreSQL server."""
     roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
     with (
+        pytest.MonkeyPatch.context() as patched,
         TemporaryDirectory(prefix="kfbot-", dir=_MEMORY if roomy else None) as folder,
         postgres_server(Path(folder)) as url,
     ):
+        for name in ("IDLE_SECONDS", "TRANSACTION_TIMEOUT_SECONDS"):
+            patched.setattr(connections, name, _STANDSTILL_SECONDS)
         yield url
 
 

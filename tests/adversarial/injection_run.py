@@ -101,7 +101,7 @@ class World:
             self.clock.advance(seconds=3)
             self.application.inbox.wake()
             for one in accepted:
-                assert await self.application.inbox.settled(one, timeout_seconds=30)
+                assert await self.application.inbox.settled(one, timeout_seconds=60)
         await self.sent_out()
 
     async def sent_out(self) -> None:

@@ -95,12 +95,12 @@ class Stage:
         await self.sent_out()
         self.clock.advance(seconds=3)
         self.application.inbox.wake()
-        assert await self.application.inbox.settled(accepted, timeout_seconds=10)
+        assert await self.application.inbox.settled(accepted, timeout_seconds=60)
         await self.sent_out()
 
     async def sent_out(self) -> None:
         """Until all that is due was worked on and sent."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await self.application.inbox.idle():  # noqa: ASYNC110  # nothing tells
                 await asyncio.sleep(0)
 

@@ -40,7 +40,7 @@ class Office(Stage):
     agents: FakeAdapter = None  # type: ignore[assignment]
 
     async def sent_out(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await self._is_quiet():  # noqa: ASYNC110  # nothing tells
                 await asyncio.sleep(0)
 

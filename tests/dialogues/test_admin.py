@@ -172,7 +172,7 @@ async def test_a_command_that_fails_gets_no_person(stage: Stage, database: Datab
         await stage.sent_out()
         stage.clock.advance(seconds=60)
         stage.application.inbox.wake()
-    assert await stage.application.inbox.settled(accepted, timeout_seconds=10)
+    assert await stage.application.inbox.settled(accepted, timeout_seconds=60)
     await stage.sent_out()
     assert [message.text for message in stage.channel.sent] == [SAYS.failed]
     assert await rows(database, tables.case) == 0
@@ -201,7 +201,7 @@ async def test_search_asks_for_a_question_and_tells_what_fails(stage: Stage) -> 
 
 async def told(stage: Stage, count: int) -> list[str]:
     """Until so many messages were sent."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(stage.channel.sent) < count:  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0)
     await stage.sent_out()

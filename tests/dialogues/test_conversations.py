@@ -369,7 +369,7 @@ async def test_words_meant_for_an_agent_are_never_answered_by_the_bot(stage: Sta
     conversation = await stage.conversation()
     await stage.application.handoff.claim(conversation.id, "ann")
     said = await stage.accept(stage.message("thank you anna"))
-    assert await stage.application.inbox.settled(said, timeout_seconds=10)
+    assert await stage.application.inbox.settled(said, timeout_seconds=60)
     await stage.application.handoff.resolve(conversation.id, "ann")
     await stage.sent_out()
     assert [message.kind for message in stage.channel.sent] == ["handoff", "resolved"]
@@ -391,5 +391,5 @@ async def test_lanes_are_kept_after_a_fault_in_keeping_them(
 
     monkeypatch.setattr(MessageStore, "free_lost", stumble)
     async with staged(database, clock, channel):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await kept.wait()

@@ -63,7 +63,7 @@ async def asked(stage: Stage, writer: HeldWriter, question: str = QUESTION) -> A
 
 async def answering(stage: Stage, writer: HeldWriter, question: str) -> None:
     """Until a question is being answered."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while writer.asked[-1:] != [question]:
             # A burst may not be over.
             if await stage.application.inbox.idle():
@@ -73,14 +73,14 @@ async def answering(stage: Stage, writer: HeldWriter, question: str) -> None:
 
 
 async def until(true: Callable[[], Any]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0)
 
 
 async def settled(stage: Stage, accepted: Accepted) -> None:
     """Until a turn whose writer has ended was committed, and all that is due was sent."""
-    assert await stage.application.inbox.settled(accepted, timeout_seconds=5)
+    assert await stage.application.inbox.settled(accepted, timeout_seconds=60)
     await stage.sent_out()
 
 
@@ -95,7 +95,7 @@ async def shown(stage: Stage, writer: HeldWriter, text: str = FIRST) -> Accepted
 
 async def until_named(stage: Stage) -> None:
     """Until the platform's id of what was sent is stored."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not any(row.platform_ids for row in await rows(stage, tables.draft)):  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -336,7 +336,7 @@ async def test_a_turn_that_fails_for_good_takes_the_place_of_what_was_shown(
     accepted = await shown(stage, writer)
     for _ in range(3):
         writer.ends(RuntimeError("a fault of ours"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not await stage.application.inbox.settled(accepted, timeout_seconds=0.01):
             stage.clock.advance(seconds=60)
             stage.application.inbox.wake()

@@ -135,7 +135,7 @@ class ServedBot:
     async def quiet(self) -> None:
         """Until all that is due was worked on and sent."""
         self.application.inbox.wake()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self._busy():
                 pass
 

@@ -75,7 +75,7 @@ class DeskClient:
         return [one["id"] for one in data["conversations"]]
 
     @asynccontextmanager
-    async def events(self, *, patience_seconds: float = 10) -> AsyncIterator[EventStream]:
+    async def events(self) -> AsyncIterator[EventStream]:
         """What is pushed."""
         headers = {"Cookie": f"kfbot_desk={self.token}"}
         async with self.bot.http.get(
@@ -84,20 +84,19 @@ class DeskClient:
             timeout=aiohttp.ClientTimeout(total=None),
         ) as response:
             assert response.status == 200
-            yield EventStream(response, patience_seconds)
+            yield EventStream(response)
 
 
 class EventStream:
     """Server-sent events, one after another."""
 
-    def __init__(self, response: aiohttp.ClientResponse, patience_seconds: float = 10) -> None:
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        self._patience_seconds = patience_seconds
 
     async def next(self) -> tuple[str, dict[str, Any]]:
         """The next event."""
         name = ""
-        async with asyncio.timeout(self._patience_seconds):
+        async with asyncio.timeout(60):
             async for line in self._response.content:
                 text = line.decode().rstrip("\n")
                 if text.startswith("event: "):
@@ -115,7 +114,7 @@ class EventStream:
 
     async def ended(self) -> None:
         """Until the server ends it."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self._response.content.read()
 
 

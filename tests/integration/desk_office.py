@@ -103,7 +103,7 @@ class Office:
     async def desk(self, name: str | None = None, **settings: Any) -> AsyncIterator[DeskPage]:
         """The desk of an agent who is signed in; None: of nobody."""
         context = await self.browser.new_context(**{"locale": "en-US"} | settings)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         try:
             if name is not None:
                 await self._sign_in(context, name)
@@ -129,7 +129,7 @@ class Office:
     async def customer(self, **settings: Any) -> AsyncIterator[ChatPage]:
         """A new visitor at the chat page."""
         context = await self.browser.new_context(**{"locale": "en-US"} | settings)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         try:
             chat = ChatPage(await context.new_page(), self.bot)
             await chat.open()

@@ -54,7 +54,7 @@ async def discord_py(
     lines = theirs.stdout
 
     async def heard() -> str:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return (await lines.readline()).decode().strip()
 
     try:

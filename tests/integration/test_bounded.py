@@ -248,7 +248,7 @@ async def test_a_plain_turn_takes_few_statements(database: Database, clock: Cloc
         await stage.customer_says(RETURN)
         with statements() as heard:
             accepted = await stage.accept(stage.message(REFUND))
-            assert await stage.application.inbox.settled(accepted, timeout_seconds=10)
+            assert await stage.application.inbox.settled(accepted, timeout_seconds=60)
             await stage.sent_out()
         assert len(stage.channel.sent) == 2
     # What is due is asked for by this test too.

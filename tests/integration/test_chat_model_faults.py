@@ -96,8 +96,8 @@ async def running(
             accepted = await application.inbox.accept(event)
             clock.advance(seconds=3)
             application.inbox.wake()
-            assert await application.inbox.settled(accepted, timeout_seconds=20)
-            async with asyncio.timeout(10):
+            assert await application.inbox.settled(accepted, timeout_seconds=60)
+            async with asyncio.timeout(60):
                 while not await application.inbox.idle():  # noqa: ASYNC110  # nothing tells
                     await asyncio.sleep(0)
             return channel.sent[-1].text

@@ -65,7 +65,7 @@ if CHROMIUM is None and os.environ.get("CI") != "true":
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     assert CHROMIUM is not None, MISSING
-    expect.set_options(timeout=10_000)
+    expect.set_options(timeout=60_000)
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
         yield started
@@ -146,7 +146,7 @@ def opens(browser: Browser, bot: ServedBot) -> Opens:
     @asynccontextmanager
     async def opened(query: str = "", **settings: Any) -> AsyncIterator[ChatPage]:
         context = await browser.new_context(**{"locale": "en-US"} | settings)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         try:
             chat = ChatPage(await context.new_page(), bot)
             chat.watch()
@@ -335,7 +335,7 @@ async def test_the_page_goes_on_after_a_restart_of_the_server(
             port = int(first.url.rpartition(":")[2])
         await expect(chat.get("connection")).to_be_visible()
         async with served(port=port):
-            await expect(chat.get("connection")).to_be_hidden(timeout=20_000)
+            await expect(chat.get("connection")).to_be_hidden(timeout=60_000)
             await chat.say(FREIGHT)
             await chat.sees(QUESTION, REFUND, FREIGHT, ENTRIES[FREIGHT])
             await context.close()

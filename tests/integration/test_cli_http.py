@@ -63,10 +63,10 @@ def server(database_url: str, tmp_path: Path) -> Iterator[Server]:
     made = Server(load_settings(file), file, threading.Event(), loop, asyncio.Event())
     thread = threading.Thread(target=made.run)
     thread.start()
-    assert made.ready.wait(20)
+    assert made.ready.wait(60)
     yield made
     loop.call_soon_threadsafe(made.stop.set)
-    thread.join(20)
+    thread.join(60)
     assert not (tmp_path / "server.json").exists()
 
 

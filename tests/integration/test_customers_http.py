@@ -36,7 +36,7 @@ async def wrote(bot: ServedBot, user: str, name: str = "", text: str = "怎么�
         attachments=(Attachment(url="https://x.example/a.png", media_type="image/png"),),
     )
     accepted = await bot.application.inbox.accept(event)
-    assert await bot.application.inbox.settled(accepted, timeout_seconds=10)
+    assert await bot.application.inbox.settled(accepted, timeout_seconds=60)
     await bot.quiet()
 
 

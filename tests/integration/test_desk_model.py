@@ -40,7 +40,7 @@ async def summary_of(desk: DeskClient, number: int, language: str = "en") -> Any
 
 async def written_summary(desk: DeskClient, number: int, language: str = "en") -> str:
     """The model's, once it is there."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async with desk.events() as events:
             while (summary := await summary_of(desk, number, language))["by"] != "model":
                 await events.next()

@@ -183,7 +183,7 @@ async def test_what_is_written_without_a_network_is_sent_once(office: Office) ->
         await desk.page.route("**/reply", lose, times=1)
         await desk.write("Its receipt was lost")
         await desk.shows("message", "Its receipt was lost")
-        await asyncio.wait_for(lost.wait(), 10)
+        await asyncio.wait_for(lost.wait(), 60)
         await expect(desk.get("delivery-unsent")).to_have_count(0)
         await desk.page.reload()
         await desk.shows("message", "Its receipt was lost")

@@ -137,7 +137,7 @@ async def test_an_acknowledgement_that_is_lost_stops_no_channel(
     async with DingTalkStandIn() as platform, adapter(platform) as one:
         for said in ("hi", "hello"):
             await platform.tell(platform.message(said))
-        async with asyncio.timeout(10), aclosing(one.listen()) as heard:  # type: ignore[type-var]
+        async with asyncio.timeout(60), aclosing(one.listen()) as heard:  # type: ignore[type-var]
             assert [(await anext(heard)).event_id for _ in range(2)] == ["msg1==", "msg2=="]
 
 
@@ -307,7 +307,7 @@ async def test_the_official_sdk_takes_our_stand_in_for_dingtalk() -> None:
         try:
             await platform.tell(platform.message("hi 你好"))
             assert theirs.stdout is not None
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert (await theirs.stdout.readline()).decode().strip() == "hi 你好"
             [(how, body)] = await platform.until(platform.sent, 1)
             assert (how, body["text"]["content"]) == ("webhook", "heard")

@@ -107,26 +107,26 @@ async def test_a_bot_that_starts_again_answers(served: Served) -> None:
 
 async def test_a_dispatch_counts_as_seen_once_it_is_stored_and_not_sooner() -> None:
     async with DiscordStandIn() as platform, adapter(platform) as one:
-        async with asyncio.timeout(20), aclosing(one.listen()) as heard:  # type: ignore[type-var]
+        async with asyncio.timeout(60), aclosing(one.listen()) as heard:  # type: ignore[type-var]
             listening = asyncio.create_task(anext(heard))  # type: ignore[arg-type]
             await platform.until(platform.logins, 1)
             first = await platform.say("one")
             assert (await listening).event_id == first["id"]
         # It was never stored: whoever got it did not come back for the next one.
-        async with asyncio.timeout(20), aclosing(one.listen()) as heard:  # type: ignore[type-var]
+        async with asyncio.timeout(60), aclosing(one.listen()) as heard:  # type: ignore[type-var]
             assert (await anext(heard)).event_id == first["id"]
         assert platform.logins[1][1]["seq"] == 2
 
 
 async def test_a_message_whose_place_cannot_be_learned_now_comes_again() -> None:
     async with DiscordStandIn(refusals=[(500, {})]) as platform, adapter(platform) as one:
-        async with asyncio.timeout(20), aclosing(one.listen()) as heard:  # type: ignore[type-var]
+        async with asyncio.timeout(60), aclosing(one.listen()) as heard:  # type: ignore[type-var]
             listening = asyncio.create_task(anext(heard))  # type: ignore[arg-type]
             await platform.until(platform.logins, 1)
             said = await platform.say("hi", channel="801")
             with pytest.raises(ChannelUnavailable):
                 await listening
-        async with asyncio.timeout(20), aclosing(one.listen()) as heard:  # type: ignore[type-var]
+        async with asyncio.timeout(60), aclosing(one.listen()) as heard:  # type: ignore[type-var]
             event = await anext(heard)
             assert event.event_id == said["id"]
             assert event.conversation == ConversationId("discord", CHANNEL, thread="801")
@@ -139,7 +139,7 @@ async def test_heartbeats_name_what_is_stored_and_a_silent_gateway_is_left() -> 
             assert set(await platform.until(platform.heartbeats, 5)) <= {None, 1, 2}
             platform.silent = True
             with pytest.raises(ChannelUnavailable, match="silent"):
-                await asyncio.wait_for(listening, 20)
+                await asyncio.wait_for(listening, 60)
         finally:
             listening.cancel()
 
@@ -151,7 +151,7 @@ async def test_a_connection_that_discord_wants_anew_goes_on_with_the_session(
     monkeypatch.setattr(gateway, "_PAUSE_SECONDS", (0.0, 0.0))
     monkeypatch.setattr("adapters.discord.adapter._SHORT_SECONDS", 0.0)
     async with DiscordStandIn() as platform, adapter(platform) as one:
-        async with asyncio.timeout(20), aclosing(one.listen()) as heard:  # type: ignore[type-var]
+        async with asyncio.timeout(60), aclosing(one.listen()) as heard:  # type: ignore[type-var]
             listening = asyncio.create_task(anext(heard))  # type: ignore[arg-type]
             await platform.until(platform.logins, 1)
             await platform.push({"op": 1, "d": None})
@@ -169,7 +169,7 @@ async def test_a_press_is_confirmed_and_belongs_to_whom_it_was_shown() -> None:
         receipt = await one.send(hello(place=place, buttons=(Button("tok", "退款"),)))
         shown = platform.shown[receipt.platform_ids[0]]
         custom_id = shown["components"][0]["components"][0]["custom_id"]
-        async with asyncio.timeout(20), aclosing(one.listen()) as heard:  # type: ignore[type-var]
+        async with asyncio.timeout(60), aclosing(one.listen()) as heard:  # type: ignore[type-var]
             listening = asyncio.create_task(anext(heard))  # type: ignore[arg-type]
             await platform.until(platform.logins, 1)
             pressed = platform.press(custom_id, shown, presser="12")

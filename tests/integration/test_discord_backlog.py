@@ -50,7 +50,7 @@ async def caught_up(
         listening = asyncio.create_task(follow())
         missed: list[InboundEvent] = []
         try:
-            async with asyncio.timeout(20), aclosing(adapter.catch_up(conversations)) as events:  # type: ignore[type-var]
+            async with asyncio.timeout(60), aclosing(adapter.catch_up(conversations)) as events:  # type: ignore[type-var]
                 while len(missed) < count:
                     missed.append(await anext(events))  # type: ignore[arg-type]
         finally:
@@ -237,7 +237,7 @@ async def test_a_break_in_the_middle_of_catching_up_begins_it_again() -> None:
         async def conversations() -> Sequence[ConversationId]:
             return [IN_DIRECT]
 
-        async with asyncio.timeout(20), DiscordAdapter("discord", settings) as adapter:
+        async with asyncio.timeout(60), DiscordAdapter("discord", settings) as adapter:
             listening = asyncio.create_task(anext(adapter.listen()))  # type: ignore[arg-type]
             for _ in range(2):
                 async with aclosing(adapter.catch_up(conversations)) as events:  # type: ignore[type-var]

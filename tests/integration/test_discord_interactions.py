@@ -201,7 +201,7 @@ async def test_gateway_and_address_tell_the_same_event(place: str) -> None:
         asked = platform.interactions.ask(QUESTION, channel=place)
         shown = platform.message("which?", channel=place) | {"channel_id": place}
         pressed = platform.press("tok", shown) | {"channel": asked["channel"]}
-        async with asyncio.timeout(20), aclosing(one.listen()) as heard:  # type: ignore[type-var]
+        async with asyncio.timeout(60), aclosing(one.listen()) as heard:  # type: ignore[type-var]
             listening = asyncio.create_task(anext(heard))  # type: ignore[arg-type]
             await platform.until(platform.logins, 1)
             for data in (asked, pressed):

@@ -55,7 +55,7 @@ def settings_with(crm: WebhookReceiver, **given: Any) -> Settings:
 
 async def until_told(crm: WebhookReceiver, count: int) -> list[dict[str, Any]]:
     """What was told once there is so much of it; a system may get several at the same time."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(crm.kept) < count:  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0.01)
     return sorted(crm.kept.values(), key=lambda told: str(told["timestamp"]))
@@ -94,7 +94,7 @@ async def settled(
     waits: Callable[[Delivery], bool] = lambda _: True,
 ) -> Delivery:
     """The only delivery, once it is like this."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             for found in await store.list():
                 if (found.state, found.attempts) == (state, attempts) and waits(found):
@@ -247,7 +247,7 @@ async def test_a_database_that_fails_for_a_moment_breaks_off_no_other_telling(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConversationEventStore, "settle", failing)
         async with telling(database, clock, crm, changes) as store:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while len(await store.list(state="delivered")) < PARALLEL - 1:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             clock.advance(seconds=31)
@@ -329,7 +329,7 @@ async def test_the_log_is_read_and_a_delivery_repeated_over_http(
     async with served(event_webhooks={"crm": section(crm)}) as bot:
         await bot.ask("转人工", "told")
         rows: list[dict[str, Any]] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not rows:
                 _, answer = await bot.get("/api/v1/event-deliveries?webhook=crm&state=delivered")
                 rows = answer["data"]["deliveries"]
@@ -338,7 +338,7 @@ async def test_the_log_is_read_and_a_delivery_repeated_over_http(
         assert row["body"] == next(iter(crm.kept.values()))
         status, _ = await bot.post(f"/api/v1/event-deliveries/{row['id']}/retry", {})
         assert status == 200
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(crm.webhook_ids) < 2:  # noqa: ASYNC110  # nothing tells
                 await asyncio.sleep(0.01)
         assert crm.webhook_ids[0] == crm.webhook_ids[1]

@@ -98,7 +98,7 @@ def texts(stage: Stage) -> list[str]:
 
 async def until(condition: Callable[[], object], stage: Stage | None = None) -> None:
     """Wait for something; where it needs time to go on, it does (by a second at every look)."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             if stage is not None:
                 stage.clock.advance(seconds=1)

@@ -264,7 +264,7 @@ class World:
 
     async def finish(self) -> None:
         """Let all be worked on; then every customer was answered, or waits in an open case."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             # What a process held when it crashed is free only when another looks for it.
             while await self.database.read(_at_work):
                 self.clock.advance(seconds=60)

@@ -296,7 +296,7 @@ async def test_a_changed_file_is_loaded_by_itself_and_a_state_taken_back_is_left
             Reloading(knowledge, {"shop": ReloadPlan(on_change=True)}).run()
         )
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await _until(knowledge, "old refunds")
                 write_faq(shop / "faq.jsonl", refunds="new refunds")
                 await _until(knowledge, "new refunds")
@@ -330,7 +330,7 @@ async def test_a_knowledge_base_is_loaded_at_set_times(
         plan = ReloadPlan(every=timedelta(milliseconds=20))
         repeating = asyncio.create_task(Reloading(knowledge, {"shop": plan}).run())
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await _until(knowledge, "old refunds")
                 write_faq(shop / "faq.jsonl", refunds="new refunds")
                 await _until(knowledge, "new refunds")
@@ -408,7 +408,7 @@ async def test_no_child_outlives_a_load_that_is_broken_off(
     (shop / "a.txt").write_text("text")
     async with opened(store, embedder, tmp_path, shop=shop) as knowledge:
         loading = asyncio.create_task(knowledge.load())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await _wait_for(lambda: pid_file.exists() and bool(pid_file.read_text()))
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)

@@ -252,7 +252,7 @@ async def test_what_could_not_be_stored_is_told_again(
     await alice.says(room, QUESTION)
     monkeypatch.setattr(Inbox, "accept", refuse)
     async with served(sections={"shop": section(synapse, account)}) as bot:
-        await asyncio.wait_for(failing.wait(), 20)
+        await asyncio.wait_for(failing.wait(), 60)
         assert await bot.count(tables.inbox) == 0
     monkeypatch.setattr(Inbox, "accept", accept)
     async with served(sections={"shop": section(synapse, account)}):
@@ -280,7 +280,7 @@ async def test_what_was_stored_but_not_confirmed_is_answered_once(
     await alice.says(room, QUESTION)
     monkeypatch.setattr(Position, "advance", refuse)
     async with served(sections={"shop": section(synapse, account)}) as bot:
-        await asyncio.wait_for(failing.wait(), 20)
+        await asyncio.wait_for(failing.wait(), 60)
         await alice.until_answered(room, account.id)
         assert await bot.count(tables.inbox) == 1
     monkeypatch.setattr(Position, "advance", advance)
@@ -349,7 +349,7 @@ async def test_a_homeserver_that_restarts_loses_nothing(
     synapse.stop()
     try:
         # Nobody is there to be asked.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "shop" not in bot.application.outbox.stopped:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     finally:

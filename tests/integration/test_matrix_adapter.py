@@ -81,7 +81,7 @@ class Heard:
             self._came.set()
 
     async def until(self, count: int) -> list[InboundEvent]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.events) < count:
                 self._came.clear()
                 await self._came.wait()
@@ -111,7 +111,7 @@ async def listening(adapter: MatrixAdapter) -> AsyncIterator[Heard]:
 
 
 async def until(holds: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await holds():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -240,7 +240,7 @@ async def test_typing_is_seen_after_the_connection_broke(
 
 async def until_typing(alice: Person, room: str, since: str, who: list[str]) -> None:
     shown: list[Any] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while {"type": "m.typing", "content": {"user_ids": who}} not in shown:
             told = await alice.call("GET", "/sync", since=since, timeout="20000")
             since = told["next_batch"]

@@ -75,7 +75,7 @@ async def test_an_invitation_that_was_not_accepted_before_a_stop_is_accepted_aft
         async with served(sections=sections):
             room = await alice.opens(account.id)
             await alice.says(room, QUESTION)
-            await asyncio.wait_for(seen.tried.wait(), 20)
+            await asyncio.wait_for(seen.tried.wait(), 60)
     async with served(sections=sections):
         [answer] = await alice.until_answered(room, account.id)
         assert said(answer) == ANSWER
@@ -93,7 +93,7 @@ async def test_an_upgraded_room_that_was_not_joined_before_a_stop_is_joined_afte
             await alice.until_answered(old, account.id)
             seen.confirmed.clear()
             upgraded = await alice.call("POST", f"/rooms/{old}/upgrade", {"new_version": "11"})
-            await asyncio.wait_for(seen.tried.wait(), 20)
+            await asyncio.wait_for(seen.tried.wait(), 60)
     async with served(sections=sections):
         new = upgraded["replacement_room"]
 

@@ -179,8 +179,8 @@ def test_a_tuned_model_is_served_until_sigterm_and_leaves_no_process(
         children = psutil.Process(process.pid).children(recursive=True)
         assert children
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
-        assert not psutil.wait_procs(children, timeout=10)[1]
+        assert process.wait(timeout=60) == 0
+        assert not psutil.wait_procs(children, timeout=60)[1]
 
 
 @pytest.mark.slow

@@ -192,7 +192,7 @@ async def test_while_the_store_is_away_calls_are_answered_and_what_is_told_waits
         await platform.connect()
         door = Door(bot, monkeypatch)
         await platform.tell(private(text(QUESTION), message_id=1))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await door.knocked.wait()
         await platform.tell(private(text("How do I return an item?"), message_id=2))
         receipt = await bot.application.channels["qq"].send(hello())
@@ -287,7 +287,7 @@ async def test_what_is_being_stored_at_the_end_counts_as_not_stored(
 
 
 async def test_the_server_stops_though_a_websocket_is_open(served: Served) -> None:
-    async with asyncio.timeout(20), shop(served) as (_, platform):
+    async with asyncio.timeout(60), shop(served) as (_, platform):
         await platform.connect()
 
 

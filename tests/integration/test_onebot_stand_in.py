@@ -37,7 +37,7 @@ async def bot(**given: Any) -> AsyncIterator[tuple[Any, str, list[Any]]]:
         cqhttp.run_task(host="127.0.0.1", port=port, shutdown_trigger=stop.wait)
     )
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", port)

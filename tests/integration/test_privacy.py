@@ -102,7 +102,7 @@ async def erased(stage: Stage, user: str = "customer-1", **given: Any) -> Erasur
     done = await stage.application.privacy.erase("shop", user, actor="command", **given)
     assert done is not None
     # That it was erased is told by its id.
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         events = stage.application.conversation_events
         while any(one.type == "customer.erased" for one in await events.list()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -146,7 +146,7 @@ async def test_of_an_erased_customer_nothing_is_left_in_any_row_or_file(
     assert (done.conversations, done.redacted, done.not_compacted) == (1, 0, "")
     assert not done.wrote_meanwhile
     assert found_in(await dumped(database)) == []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while found_in(raw(tmp_path).decode("latin-1")):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     for table in tables.metadata.sorted_tables:
@@ -265,7 +265,7 @@ async def test_a_turn_that_runs_while_its_customer_is_erased_says_and_keeps_noth
     await stage.accept(stage.message("How do I return an item?", sender=ANN))
     stage.clock.advance(seconds=3)
     stage.application.inbox.wake()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asked.wait()
     await erased(stage)
     go_on.set()
@@ -460,6 +460,6 @@ async def until_one_waits(database: Database) -> None:
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await database.read(lambda c: c.execute(waits).scalar_one()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -274,7 +274,7 @@ async def test_row_that_another_replica_has_locked_is_not_waited_for(
         await write(database, tables.inbox.insert(), rows)
         clock.advance(**LATER)
         engine = create_async_engine(postgres_url)
-        async with asyncio.timeout(10), engine.begin() as other:
+        async with asyncio.timeout(60), engine.begin() as other:
             locked = sa.select(tables.inbox.c.id).where(tables.inbox.c.event_id == "done-1")
             await other.execute(locked.with_for_update())
             assert (await purged(database, clock))["inbox"] == 1

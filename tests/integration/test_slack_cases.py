@@ -90,7 +90,7 @@ async def test_a_case_is_a_message_with_its_thread_and_buttons(shop: Workspace) 
 
 async def titled(shop: Workspace, title: str) -> None:
     """Until the thread of the case is called so: nothing waits for that."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while shop.slack.said(TEAM)[0]["text"] != title:
             await shop.settle()
 

@@ -230,13 +230,13 @@ async def test_waiting_for_a_turn_ends_with_it_or_with_the_timeout(stage: Stage)
     await stage.sent_out()
     assert not await stage.application.inbox.settled(accepted, timeout_seconds=0)
     waiting = [
-        asyncio.create_task(stage.application.inbox.settled(accepted, timeout_seconds=10))
+        asyncio.create_task(stage.application.inbox.settled(accepted, timeout_seconds=60))
         for _ in range(5)
     ]
     await asyncio.sleep(0)
     await later(stage, seconds=1)
     assert await asyncio.gather(*waiting) == [True] * 5
-    assert await stage.application.inbox.settled(accepted, timeout_seconds=10)
+    assert await stage.application.inbox.settled(accepted, timeout_seconds=60)
 
 
 # A restart

@@ -286,7 +286,7 @@ async def test_what_comes_while_it_closes_is_stored_or_refused(database_url: str
     async with Database(database_url) as database:
         writing = asyncio.create_task(write_on(database))
         await database.write(adding("first"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(StoreUnavailable, match="closed"):
             await writing
     async with Database(database_url) as database:

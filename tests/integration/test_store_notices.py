@@ -186,7 +186,7 @@ async def test_an_agents_words_tell_of_work_if_they_are_to_be_sent(
 
 
 async def next_of(heard: asyncio.Queue[str], number: int) -> list[str]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return [await heard.get() for _ in range(number)]
 
 

@@ -46,7 +46,7 @@ class Pauses:
 
     async def next(self) -> float:
         """The next pause begins; how long it is to be."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.begun.get()
 
     def end(self) -> None:
@@ -109,7 +109,7 @@ async def test_nothing_is_shown_to_who_is_with_an_agent_by_then(
         )
         scene.pauses.ends.put_nowait(None)
         stream = next(one for one in asyncio.all_tasks() if one.get_name() == "stream")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await stream
     assert (scene.channel.sent, await count(database, tables.draft)) == ([], 0)
 
@@ -167,7 +167,7 @@ async def test_nothing_is_shown_while_an_older_message_waits(
 async def stream_ended() -> None:
     """Until the stream shows nothing more, all by itself."""
     [task] = (one for one in asyncio.all_tasks() if one.get_name() == "stream")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asyncio.wait([task])
 
 
@@ -178,7 +178,7 @@ async def show(scene: Scene, turn: tuple[Any, Any, Any], text: str) -> None:
         assert on_text is not None
         before = len(scene.channel.sent) + len(scene.channel.edited)
         await on_text(text)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(scene.channel.sent) + len(scene.channel.edited) == before:  # noqa: ASYNC110
                 await asyncio.sleep(0)
 

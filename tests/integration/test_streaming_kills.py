@@ -73,7 +73,7 @@ async def test_a_stream_whose_process_is_killed_ends_in_one_whole_answer(
             assert stored(tmp_path, "SELECT text FROM draft") == [(FIRST_SHOWN,)]
             platform.answers.set()
             await server.start()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while stored(tmp_path, "SELECT state FROM outbox") != [("sent",)]:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         finally:

@@ -128,7 +128,7 @@ async def test_all_cases_together_stay_within_what_the_group_may_get(
             customer = CUSTOMER | {"id": 70 + number}
             chat = {"id": 70 + number, "type": "private", "first_name": "A"}
             await platform.says(UNKNOWN, chat=chat, sender=customer)
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             sent = await until(platform, -300, 3)
     assert len({one.message["message_thread_id"] for one in sent}) == 3
     gaps = [later.at - earlier.at for earlier, later in pairwise(sent)]

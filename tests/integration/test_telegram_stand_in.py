@@ -208,7 +208,7 @@ async def test_aiogram_takes_updates_by_webhook_with_the_secret(platform: BotApi
         address = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
         await bot.set_webhook(address, secret_token="wrong")
         await platform.says("hello")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not platform.pushed:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             assert platform.pushed[0] == 401

@@ -195,7 +195,7 @@ async def test_a_receiver_that_hangs_holds_up_neither_work_nor_the_end(
     monkeypatch.setattr(tracing, "CLOSE_SECONDS", 0.05)
     receiver = Receiver()
     receiver.hangs.clear()
-    async with asyncio.timeout(30), receiver.serving() as url:
+    async with asyncio.timeout(60), receiver.serving() as url:
         async with tracing.exporting(TracingSettings(endpoint=url)):
             for number in range(5000):
                 with tracing.span("turn", number=number):

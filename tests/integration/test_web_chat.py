@@ -46,7 +46,7 @@ class Stream:
     async def next(self) -> Pushed | None:
         """The next event; None once the server has ended the stream."""
         fields: dict[str, str] = {}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while line := (await self._content.readline()).decode():
                 name, _, value = line.rstrip("\n").partition(": ")
                 if line == "\n" and fields:
@@ -272,7 +272,7 @@ async def test_a_silent_stream_shows_signs_of_life(bot: ServedBot, quick_heartbe
 
 async def test_a_server_that_stops_ends_its_streams_and_keeps_the_history(served: Served) -> None:
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as browser:
-        async with asyncio.timeout(5), served() as bot:
+        async with asyncio.timeout(60), served() as bot:
             visitor = await visit(bot)
             address = f"{bot.url}/chat/events"
             page = Stream((await browser.get(address, headers=visitor.headers())).content)

@@ -165,7 +165,7 @@ class Chatwoot:
 
     # What comes of it
 
-    async def until(self, is_so: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def until(self, is_so: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until something is so, looking at every call of the bot's."""
         async with asyncio.timeout(seconds), self._news:
             await self._news.wait_for(is_so)

@@ -105,7 +105,7 @@ class DingTalkStandIn:
 
     async def until(self, what: list[Any], number: int) -> list[Any]:
         """A list of ours, once it is so long."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(what) < number:
                 self._changed.clear()
                 await self._changed.wait()

@@ -133,7 +133,7 @@ class OneBotStandIn:
 
     async def called(self, times: int = 1) -> list[tuple[str, dict[str, Any]]]:
         """The calls, once there are so many."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.calls) < times:
                 self._called.clear()
                 await self._called.wait()

@@ -25,7 +25,7 @@ TEAM, APP, BOT, BOT_ID = "T0SHOP", "A0KFBOT", "U0KFBOT", "B0KFBOT"
 #: A person, a channel, and the direct messages of the two.
 ANN, CHANNEL, DIRECT = "U0ANN", "C0HELP", "D0ANN"
 #: What a bot does not do in this time it does never.
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 Answer = dict[str, Any]
 
 

@@ -30,9 +30,9 @@ import pytest
 
 from tests.faults.servers import free_port
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 #: Somebody waits for an answer at most so long.
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 SERVER_NAME = "shop.test"
 _CHECKOUT = Path(__file__).resolve().parents[2]
 

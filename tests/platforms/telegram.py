@@ -155,21 +155,21 @@ class BotApi(Groups):
             self.updates.append(update)
             self._news.notify_all()
 
-    async def until(self, happened: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, happened: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait for something that can be seen here."""
         async with asyncio.timeout(seconds), self._news:
             await self._news.wait_for(happened)
 
-    async def until_sent(self, count: int, seconds: float = 20.0) -> list[Sent]:
+    async def until_sent(self, count: int, seconds: float = 60.0) -> list[Sent]:
         """Wait until the bot has sent so many messages."""
         await self.until(lambda: len(self.sent) >= count, seconds)
         return self.sent
 
-    async def until_called(self, method: str, count: int = 1, seconds: float = 20.0) -> None:
+    async def until_called(self, method: str, count: int = 1, seconds: float = 60.0) -> None:
         """Wait until a method was called so often."""
         await self.until(lambda: self.count(method) >= count, seconds)
 
-    async def until_confirmed(self, seconds: float = 20.0) -> None:
+    async def until_confirmed(self, seconds: float = 60.0) -> None:
         """Wait until the bot has confirmed every update."""
         await self.until(lambda: not self.updates, seconds)
 

@@ -24,7 +24,7 @@ from tests.platforms.wecom_envelopes import CORP, seal, xml
 SECRET, AGENT, ROBOT_KEY = "app-secret-0123456789", 1000002, "robot-key-0123456789"
 ACCOUNT, ANN, STAFF = "wkShop", "wmAnn", "zhangsan"
 #: What a bot does not do in this time it does never.
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 Answer = dict[str, Any]
 
 #: What becomes of a session on request: from → to.

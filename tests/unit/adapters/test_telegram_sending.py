@@ -265,7 +265,7 @@ async def listened(adapter: TelegramAdapter, count: int) -> list[InboundEvent]:
     """The first events; the last one is not stored: `listen` is broken off at its yield."""
     found: list[InboundEvent] = []
     events = adapter.listen()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for event in events:
             found.append(event)
             if len(found) == count:
@@ -293,7 +293,7 @@ async def test_unknown_and_malformed_updates_are_passed_over_and_confirmed(
     await platform.tell({"message": 7})
     await platform.says("here")
     waiting = asyncio.create_task(listened(adapter, 2))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(platform.updates) > 0:  # noqa: ASYNC110
             await asyncio.sleep(0)
     await platform.says("there")

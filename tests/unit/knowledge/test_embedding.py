@@ -33,7 +33,7 @@ class FakeEmbedder:
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         self.batches.append(list(texts))
         self.started.set()
-        assert self.gate.wait(5)
+        assert self.gate.wait(60)
         if self.error:
             raise self.error
         return np.array([[len(text)] for text in texts], np.float32)
@@ -161,7 +161,7 @@ async def test_who_asks_while_the_last_are_woken_is_not_forgotten(
         for number in range(times):
             await front.embed_query(f"{times}: {number}")
 
-    await asyncio.wait_for(asyncio.gather(*(ask_again(n) for n in range(1, 8))), 5)
+    await asyncio.wait_for(asyncio.gather(*(ask_again(n) for n in range(1, 8))), 60)
     assert sum(map(len, fake.batches)) == 28
 
 

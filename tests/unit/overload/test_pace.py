@@ -59,7 +59,7 @@ async def test_a_loop_that_is_kept_busy_is_noticed_and_room_is_told_of(
         await asyncio.sleep(0)
         _work(BEHIND)
     # Now it may rest.
-    await asyncio.wait_for(told.wait(), 10)
+    await asyncio.wait_for(told.wait(), 60)
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
 
