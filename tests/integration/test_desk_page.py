@@ -394,6 +394,8 @@ async def test_a_hostile_text_stays_text_in_every_field(office: Office) -> None:
         await chat.say(EVIL_QUESTION)
         await expect(chat.get("citation")).to_be_visible()
         await chat.get("ask-person").click()
+        # What the bot says to it must not come behind the words by which the case is found.
+        await expect(chat.get("ask-person")).to_be_disabled()
         await chat.say(HOSTILE[0])
         number = await chat.number()
         await _name_customer(office.bot, number, EVIL)
