@@ -23,8 +23,8 @@ from tests.faults.checker import Fault
 
 #: A start loads libraries, model and knowledge base; a busy machine takes its time.
 START_SECONDS = 300.0
-#: A graceful stop is to be over by then: deploy/ gives it no longer.
-STOP_SECONDS = 20.0
+#: A graceful stop is to be over by then: compose and systemd give it no longer.
+STOP_SECONDS = 15.0
 #: What a killed process has sent may still be on its way so long.
 _UNDER_WAY_SECONDS = 0.5
 #: How a log says that a platform's answer did not come in time.

@@ -26,21 +26,11 @@ from kfbot.messages import (
     MessageReceived,
     OutboundMessage,
 )
+from tests.integration.test_matrix import account as account
+from tests.integration.test_matrix import alice as alice
 from tests.platforms.synapse import Person, Synapse
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture
-async def account(synapse: Synapse) -> AsyncIterator[Person]:
-    async with Person(synapse, "shopbot") as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def alice(synapse: Synapse) -> AsyncIterator[Person]:
-    async with Person(synapse, "alice") as opened:
-        yield opened
 
 
 def make(synapse: Synapse, account: Person, **settings: Any) -> MatrixAdapter:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from adapters.matrix import membership
 from adapters.matrix.homeserver import Homeserver
@@ -17,22 +16,12 @@ from adapters.matrix.position import Position
 from kfbot.errors import ChannelUnavailable
 from tests.integration.conftest import ENTRIES, Served
 from tests.integration.test_matrix import ANSWER, INVOICE, QUESTION, said, section
+from tests.integration.test_matrix import account as account
+from tests.integration.test_matrix import alice as alice
 from tests.integration.test_matrix_adapter import listening, make, until
 from tests.platforms.synapse import Person, Synapse
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture
-async def account(synapse: Synapse) -> AsyncIterator[Person]:
-    async with Person(synapse, "shopbot") as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def alice(synapse: Synapse) -> AsyncIterator[Person]:
-    async with Person(synapse, "alice") as opened:
-        yield opened
 
 
 @dataclass(frozen=True)

@@ -360,8 +360,9 @@ async def test_a_burst_of_a_thousand_stays_inside_of_telegrams_limits(
         await until_answered(bot, 60)
     replies_in_order(platform, asked)
     times = [sent.at for sent in platform.sent]
-    # None was refused by 429; a machine that stands still sends what is due all at once.
-    assert platform.count("sendMessage") <= 1010
+    # None was refused by 429; but a machine that stood still sends what is due all at once.
+    stood_still = max(later - one for one, later in pairwise(times)) > 3
+    assert platform.count("sendMessage") <= (1010 if stood_still else 1000)
     print(f"\n1,000 messages over 100 chats: answered in {times[-1] - times[0]:.1f} s")
 
 
